@@ -41,7 +41,7 @@ from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
 from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.picture_check import PictureCheck
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from gateway.upscaler_client import UpscalerClient
@@ -134,7 +134,7 @@ class Jubako:
             CATALOGUE,
             self._clients,
             LIMITER,
-            Policy(WORDS, self._pictures),
+            ContentPolicy(WORDS, self._pictures),
             upscaler_of(SETTINGS, None if self._upscaler is None else self._upscaler.upscaled),
             remote=frozenset(remote_runners(SETTINGS, CATALOGUE)),
         )

@@ -38,7 +38,7 @@ from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice, upscaled_size
 from core.pixels.fitting import Fit, Size
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.inpainted_files import Upscaling, inpainted_files
 from gateway.media.encoding import encode_preview
@@ -242,9 +242,9 @@ def _result_size(form: InpaintingForm, size: Size) -> Size:
     return size if form.upscale is None else upscaled_size(size, form.upscale)
 
 
-def _uploads(draft: Draft) -> tuple[Upload, Upload]:
+def _uploads(draft: Draft) -> tuple[UploadedImage, UploadedImage]:
     upload, mask = draft.image, draft.mask
-    assert isinstance(upload, Upload) and isinstance(mask, Upload)  # noqa: PT018  # inpainting has both
+    assert isinstance(upload, UploadedImage) and isinstance(mask, UploadedImage)  # noqa: PT018  # inpainting has both
     return upload, mask
 
 

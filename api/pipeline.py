@@ -34,12 +34,12 @@ from models.catalogue.resolving.deadlines import default_deadline_s
 from models.catalogue.serving.served import text2image_model
 from runners.state import ModelState, RunnerState
 from settings import settings
+from settings.sections.devices import CPU
 
 RUNS = "text2image"
 """The batch that all of an owner's runs belong to; the contract always means the latest run."""
 POLL_S = 0.1
 RETRY_S = 5
-CPU = "cpu"
 
 _HINT: dict[str, Any] = {"headers": header_references(["X-Jubako-Hint"])}
 

@@ -21,7 +21,7 @@ from .dummy import dummy_images
 from .files import ImageSource, outputs_folder, read_image, write_all
 
 DEFAULT_TIMEOUT_S = "600"
-Result = Mapping[str, str]
+InpaintingResult = Mapping[str, str]
 """One of the contract's `results`: filename, content_type, and data in base64."""
 
 
@@ -92,7 +92,7 @@ def _root(jobs_root: str | None) -> str:
     return root
 
 
-def _remote(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]:
+def _remote(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[InpaintingResult]:
     url = os.environ["TOKENOPT_RUNPOD_URL"].strip().rstrip("/")
     key = os.environ.get("TOKENOPT_API_KEY")
     try:
@@ -107,11 +107,11 @@ def _remote(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result
         raise GenerationError(f"{url} cannot be reached: {error or type(error).__name__}") from error
     if not response.is_success:
         raise GenerationError(f"{url} answers {response.status_code}: {response.text[:500]}", response.status_code)
-    results: list[Result] = response.json()["results"]
+    results: list[InpaintingResult] = response.json()["results"]
     return results
 
 
-def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]:
+def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[InpaintingResult]:
     try:
         from standalone.in_process import inpaint
     except ImportError as error:
@@ -126,7 +126,7 @@ def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]
         raise GenerationError(str(error)) from error
 
 
-def _dummy(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]:
+def _dummy(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[InpaintingResult]:
     files = dummy_images(fields["prompt"], image, mask, fields["num_generations"], fields.get("seed"))
     return [
         {

@@ -132,8 +132,8 @@ class TextToVideo(Shared, total=False):
     fps: int | None
 
 
-class Followed(TypedDict, total=False):
-    """Videos that move the figure in an image."""
+class AnimationVideos(TypedDict, total=False):
+    """Videos that animate the figure in an image."""
 
     pose_video: VideoSource | None
     face_video: VideoSource | None
@@ -141,12 +141,12 @@ class Followed(TypedDict, total=False):
     mask_video: VideoSource | None
 
 
-class ImageToVideo(Followed, TextToVideo, total=False):
+class ImageToVideo(AnimationVideos, TextToVideo, total=False):
     last_image: Source | None
     fit: Literal["crop", "pad", "stretch"] | None
 
 
-class Stream(Followed, Inpaint, total=False):
+class Stream(AnimationVideos, Inpaint, total=False):
     """Parameters of the API that is streamed, and which events to send meanwhile."""
 
     image: Source | None

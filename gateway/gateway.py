@@ -26,7 +26,7 @@ from gateway.media.reading.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from gateway.upscaling import Upscaler
 from models.catalogue.catalogue import Catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
@@ -60,7 +60,7 @@ class Gateway:
     limits: ServerLimits
     residency: Residency
     meter: Meter
-    policy: Policy
+    policy: ContentPolicy
     upscaler: Upscaler = field(default_factory=Upscaler)
     managed: bool = True
     """Whether callers may load and unload models."""

@@ -9,7 +9,7 @@ from core.deadline import Deadline
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
 from core.generation.upscaling import UpscaleFactor
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted, inpainted_png
 from gateway.media.reading.uploads import in_image_thread
@@ -24,7 +24,9 @@ class Upscaling:
     factor: UpscaleFactor
     deadline: Deadline
 
-    async def file(self, request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
+    async def file(
+        self, request: GenerationRequest, picture: Picture, upload: UploadedImage, mask: UploadedImage
+    ) -> bytes:
         """Put a generated image into its upload and upscale the whole, kept pixels included; return it as a PNG."""
         async with self.deadline.limiting("while the image was upscaled"), self.upscaler.places:
             whole = await in_image_thread(inpainted, picture, upload, mask)
@@ -36,8 +38,8 @@ class Upscaling:
 async def inpainted_files(
     request: GenerationRequest,
     pictures: Sequence[Picture],
-    upload: Upload,
-    mask: Upload,
+    upload: UploadedImage,
+    mask: UploadedImage,
     upscaling: Upscaling | None = None,
 ) -> list[bytes]:
     """Put each generated image into its upload and return the PNGs; one after the other, since they may be large.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
-from core.generation.request import VIDEOS, GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import repeatable_fields
 
 

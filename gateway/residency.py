@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.room import Room, rooms_of, taken_by, wanted_device
+from gateway.room import Room, rooms_of, taken_gib, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed
@@ -233,7 +233,7 @@ class Residency:
         known = [replica for replica in state.each if replica.devices is not None]
         if known:
             entry = self._catalogue.get(model)
-            self._taken_gib[model] = summed(taken for replica in known for taken in taken_by(replica, entry))
+            self._taken_gib[model] = summed(taken for replica in known for taken in taken_gib(replica, entry))
         return state
 
     def _sum_gib(self, models: Iterable[str], device: str) -> float:

@@ -38,7 +38,7 @@ def rooms_of(
             yield Room(device, needed_gib, gib_for_models(memory_gib, beside, budget_gib))
 
 
-def taken_by(state: RunnerState, entry: Entry) -> Iterator[Mapping[str, float]]:
+def taken_gib(state: RunnerState, entry: Entry) -> Iterator[Mapping[str, float]]:
     """Yield how much of each device's memory a runner's model takes, and what has been loaded beside it."""
     yield entry.gib_on(state.computes_on)
     if state.device is not None:

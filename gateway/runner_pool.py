@@ -33,7 +33,7 @@ _BEFORE = events.Loading | events.Queued
 _DELIVERED = events.Preview | events.Picture | events.Clip
 
 
-class Rank(NamedTuple):
+class RunnerRank(NamedTuple):
     """How suitable a runner is for a request; the lowest rank is best."""
 
     broken: bool
@@ -98,10 +98,10 @@ class RunnerPool:
         speeds = [speed for load in self._loads.values() if (speed := load.tokens_per_s)]
         usual = sum(speeds) / len(speeds) if speeds else 1.0
 
-        def rank(runner: RunnerClient) -> Rank:
+        def rank(runner: RunnerClient) -> RunnerRank:
             load = self._loads[runner]
             finish_s = load.finish_s(request, usual)
-            return Rank(runner.broken, load.unable_to(request), runner in self._resting, finish_s)
+            return RunnerRank(runner.broken, load.unable_to(request), runner in self._resting, finish_s)
 
         return sorted(self._runners, key=rank)
 

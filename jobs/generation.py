@@ -13,7 +13,7 @@ from core.generation.events import Clip, Event, Loading, Picture, Preview, Queue
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import OutputFormat, encode_preview, encode_result, has_sound
 from jobs.job import Job
-from jobs.kinds import File, JobUpdate, Made
+from jobs.kinds import File, JobUpdate, NumberedFile
 
 Draw = Callable[[GenerationRequest], AsyncGenerator[Event, None]]
 
@@ -26,13 +26,13 @@ class GenerationJobs:
     def restore(self, fields: Mapping[str, Any]) -> GenerationRequest:
         return GenerationRequest.model_validate(fields)
 
-    async def carry_out(self, request: GenerationRequest, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
+    async def carry_out(self, request: GenerationRequest, job: Job) -> AsyncGenerator[JobUpdate | NumberedFile, None]:
         done = [0.0] * request.num_images
         async with aclosing(self.draw(request)) as events:
             async for event in events:
                 match event:
                     case Picture() | Clip():
-                        yield Made(event.index, await asyncio.to_thread(_file, request, event, job))
+                        yield NumberedFile(event.index, await asyncio.to_thread(_file, request, event, job))
                     case Step():
                         done[event.index] = event.step / event.steps
                         yield _step(event, sum(done) / len(done))

@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from core.generation.request import VIDEOS
-from core.pixels.upload import Pixels, Upload, pixels_of
-from core.pixels.video import Video
+from core.generation.animation import VIDEOS
+from core.pixels.upload import Pixels, UploadedImage, pixels_of
+from core.pixels.video import UploadedVideo
 from gateway.media.reading.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage
@@ -27,7 +27,7 @@ _LISTED = re.compile(r"(\w+)_(\d\d)")
 
 def plain_fields(request: JobRequest) -> dict[str, Any]:
     """Return a request as JSON, without images, and with descriptions in place of videos."""
-    files = {name for name, value in request if isinstance(value, Video) or _is_images(value)}
+    files = {name for name, value in request if isinstance(value, UploadedVideo) or _is_images(value)}
     descriptions = {name: video.description for name, video in _videos(request).items()}
     return {**request.model_dump(mode="json", exclude=files), **descriptions}
 
@@ -50,7 +50,7 @@ async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], 
     listed: defaultdict[str, list[Image.Image]] = defaultdict(list)
     for name in sorted(inputs):
         if name in VIDEOS:
-            images[name] = Video.of(await storage.get(inputs[name]), fields[name])
+            images[name] = UploadedVideo.of(await storage.get(inputs[name]), fields[name])
             continue
         image = await asyncio.to_thread(_opened, await storage.get(inputs[name]))
         if match := _LISTED.fullmatch(name):
@@ -77,7 +77,7 @@ def content_digest(owner: str, request: JobRequest, output_format: str, quality:
 def _images(request: JobRequest) -> dict[str, Pixels]:
     found: dict[str, Pixels] = {}
     for name, value in request:
-        if isinstance(value, Image.Image | Upload):
+        if isinstance(value, Image.Image | UploadedImage):
             found[name] = value
         elif _is_images(value):
             # Two digits, so that names sort in the order of the images.
@@ -85,17 +85,17 @@ def _images(request: JobRequest) -> dict[str, Pixels]:
     return found
 
 
-def _file_of(video: Video) -> bytes:
+def _file_of(video: UploadedVideo) -> bytes:
     return video.file
 
 
-def _videos(request: JobRequest) -> dict[str, Video]:
-    return {name: value for name, value in request if isinstance(value, Video)}
+def _videos(request: JobRequest) -> dict[str, UploadedVideo]:
+    return {name: value for name, value in request if isinstance(value, UploadedVideo)}
 
 
 def _is_images(value: object) -> bool:
     listed = value if isinstance(value, tuple) else (value,)
-    return bool(listed) and all(isinstance(item, Image.Image | Upload) for item in listed)
+    return bool(listed) and all(isinstance(item, Image.Image | UploadedImage) for item in listed)
 
 
 def _png(image: Pixels) -> bytes:

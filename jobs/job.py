@@ -60,7 +60,7 @@ class Result(_Data):
     sound: bool = False
 
 
-class Delivery(_Data):
+class WebhookDelivery(_Data):
     """One attempt to notify a webhook."""
 
     at: datetime
@@ -117,7 +117,7 @@ class Job(_Data):
     """When it was moved to its priority's line, in Unix time; None if it has always been in it."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    deliveries: tuple[Delivery, ...] = ()
+    deliveries: tuple[WebhookDelivery, ...] = ()
     told: bool = False
     """Whether its webhook needs no further attempt."""
     deleted: bool = False

@@ -45,7 +45,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Made:
+class NumberedFile:
     """One of a job's results; `index` is its place among them, from 0."""
 
     index: int
@@ -70,7 +70,7 @@ class Kind(Protocol[R]):
     def restore(self, fields: Mapping[str, Any]) -> R:
         """Make a request from the fields of a job's record, with its images decoded."""
 
-    def carry_out(self, request: R, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
+    def carry_out(self, request: R, job: Job) -> AsyncGenerator[JobUpdate | NumberedFile, None]:
         """Yield updates and results, up to the last result; raise the JubakoError that ended it."""
 
 

@@ -21,6 +21,7 @@ from core.generation.request import Priority
 from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
+from processes.in_hand import InHand
 
 if TYPE_CHECKING:
     from docket import Worker
@@ -63,7 +64,7 @@ class JobQueue:
         }
         self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
         self._run, self._notify = run, notify
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._in_hand = InHand()
         self._jobs: set[tuple[str, Priority]] = set()
         """Ids of jobs in hand, with the priorities of the queues that they came from."""
         self._workers: list[Worker] = []
@@ -96,15 +97,14 @@ class JobQueue:
         for worker in self._workers:
             # Not cancelled: then it would stop renewing its jobs' leases in Redis, and others would get them.
             worker.concurrency = 0
-        while self._in_hand:
-            await asyncio.wait(set(self._in_hand))
+        await self._in_hand.finished()
 
     async def close(self) -> None:
         """Stop taking jobs; those in hand go back to their queues, for the next worker."""
         self._closing = True
         unfinished = set(self._jobs)
         # Otherwise docket would wait for the jobs in hand, perhaps for minutes.
-        await end((*self._in_hand, *self._working))
+        await end((*self._in_hand.tasks, *self._working))
         with suppress(RedisError):
             for job_id, priority in unfinished:
                 await self._dockets[priority].replace("run_job", datetime.now(UTC), job_id)(job_id)
@@ -149,15 +149,11 @@ class JobQueue:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Let no error but cancellation out: docket would store it, and may fail over it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._in_hand.add(task)
-        try:
-            yield
-        except Exception:
-            log.exception("a task of the queue failed; its job is looked at again soon")
-        finally:
-            self._in_hand.discard(task)
+        with self._in_hand.holding():
+            try:
+                yield
+            except Exception:
+                log.exception("a task of the queue failed; its job is looked at again soon")
 
     async def _work(self, worker: Worker) -> None:
         """Restart a worker whatever has ended it: without one, all jobs of a priority would wait for ever."""

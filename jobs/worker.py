@@ -24,7 +24,7 @@ from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields
 from jobs.job import Ending, Job, JobState, Result
-from jobs.kinds import File, JobRequest, JobUpdate, Kinds, Made
+from jobs.kinds import File, JobRequest, JobUpdate, Kinds, NumberedFile
 from jobs.ledger.ledger import Change, Ledger
 from jobs.telemetry import changed, in_hand
 from storage.client import Storage
@@ -189,7 +189,7 @@ class Worker:
         files: dict[int, File] = {}
         async with aclosing(self.kinds[job.kind].carry_out(request, job)) as events:
             async for event in events:
-                if isinstance(event, Made):
+                if isinstance(event, NumberedFile):
                     files[event.index] = event.file
                 else:
                     if event.hint is not None:

@@ -1,4 +1,4 @@
-"""The requests that a process has in hand: those that an orderly shutdown waits for, and those that it cuts off."""
+"""What a process has in hand: the requests and jobs that an orderly shutdown waits for, or cuts off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Task = asyncio.Task[None]
 
 
 class Held:
-    """One request, while it is in hand."""
+    """One request or job, while it is in hand."""
 
     def __init__(self, task: Task, working: set[Task], watching: set[Task]) -> None:
         self._task = task
@@ -29,39 +29,39 @@ class Held:
 
 
 class InHand:
-    """The requests in hand, by the tasks that answer them."""
+    """The requests and jobs in hand, by the tasks that do them."""
 
     def __init__(self) -> None:
         self.over = False
         """Whether the requests still in hand have been cut off."""
-        self._tasks: set[Task] = set()
+        self.tasks: set[Task] = set()
         self._watching: set[Task] = set()
         """Requests that only watch, and might do so for ever."""
 
     @property
     def count(self) -> int:
-        return len(self._tasks)
+        return len(self.tasks)
 
     @contextmanager
     def holding(self) -> Iterator[Held]:
-        """Count the running task as a request in hand."""
+        """Count the running task as a request or job in hand."""
         task = _current()
-        self._tasks.add(task)
+        self.tasks.add(task)
         try:
-            yield Held(task, self._tasks, self._watching)
+            yield Held(task, self.tasks, self._watching)
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             self._watching.discard(task)
 
     async def finished(self) -> None:
         """Return once no request is in hand, except those that only watch."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+        while self.tasks:
+            await asyncio.wait(set(self.tasks), return_when=asyncio.FIRST_COMPLETED)
 
     def cut(self) -> None:
         """Cancel all remaining requests."""
         self.over = True
-        for task in (*self._tasks, *self._watching):
+        for task in (*self.tasks, *self._watching):
             task.cancel()
 
 

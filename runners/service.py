@@ -23,7 +23,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.memory.beside import gib_beside, gib_for_models
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.needs import DIGITS, summed
-from models.catalogue.placement.decided import placed, placed_once
+from models.catalogue.placement.decided import replica_places, single_places
 from models.catalogue.placement.place import Place
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
@@ -93,7 +93,7 @@ def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
     served = served_catalogue(settings)
     remote = remote_runners(settings, served)
     local = [entry for model, entry in served.entries.items() if model not in remote]
-    places = placed(settings, served, local)
+    places = replica_places(settings, served, local)
     replicas_there = [(entry, place) for entry in local for place in places[entry.id]]
     needed_gib = tuple(entry.gib_on(place.devices) for entry, place in replicas_there)
     full_gib = tuple(entry.full_gib_on(place.devices) for entry, place in replicas_there)
@@ -123,7 +123,7 @@ def service_alone(settings: Settings) -> Any:
     if settings.runner_key is None:
         raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret that it shares with its gateways")
     (entry,) = served
-    place = placed_once(settings, catalogue, served)[entry.id]
+    place = single_places(settings, catalogue, served)[entry.id]
     return runner_service(entry, settings, Replica(1, place))
 
 

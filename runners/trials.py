@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.errors import LoadFailed
 from core.generation.request import Task
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.videos import FOLLOWED
 
@@ -30,7 +30,7 @@ def task_inputs(entry: Entry, task: Task, image: Image.Image, mask: Image.Image,
     }
 
 
-def _video(image: Image.Image, num_frames: int) -> Video:
+def _video(image: Image.Image, num_frames: int) -> UploadedVideo:
     """Return a video with the proportions of an image."""
     image = image.convert("L")
     image.thumbnail((TRIAL_VIDEO_PX, TRIAL_VIDEO_PX))
@@ -38,7 +38,7 @@ def _video(image: Image.Image, num_frames: int) -> Video:
     first, *rest = (Image.new("L", image.size, number % 256) for number in range(num_frames))
     file = BytesIO()
     first.save(file, "GIF", save_all=True, append_images=rest)
-    return Video(file.getvalue(), image.size, num_frames, fps=0)
+    return UploadedVideo(file.getvalue(), image.size, num_frames, fps=0)
 
 
 def first_image_failed(model: str, why: str) -> LoadFailed:

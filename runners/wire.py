@@ -16,6 +16,7 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, NonNegativeFloat, PositiveInt, ValidationError
 
+from core.generation.animation import VIDEOS
 from core.generation.events import (
     Clip,
     Download,
@@ -29,11 +30,11 @@ from core.generation.events import (
     Started,
     Step,
 )
-from core.generation.request import VIDEOS, GenerationRequest
+from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels, pixels_of
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from core.validation import described
 
 
@@ -59,7 +60,7 @@ class BadFrameError(ValueError):
 
 
 class _Video(BaseModel):
-    """`Video.description`."""
+    """`UploadedVideo.description`."""
 
     size: tuple[PositiveInt, PositiveInt]
     num_frames: PositiveInt
@@ -132,7 +133,7 @@ def _read_files(header: _Header, pixels: memoryview) -> dict[str, Any]:
         at = end
     videos: dict[str, Any] = {}
     for name, length, description in header.videos:
-        videos[name] = Video.of(bytes(pixels[at : at + length]), description.model_dump())
+        videos[name] = UploadedVideo.of(bytes(pixels[at : at + length]), description.model_dump())
         at += length
     return {**{field: tuple(found) if field == "images" else found[0] for field, found in images.items()}, **videos}
 

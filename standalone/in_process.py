@@ -25,7 +25,7 @@ from gateway.gateway import Gateway, Meter
 from gateway.media.reading.uploads import with_pixels
 from gateway.safety.local import policy_here
 from gateway.upscaling import Upscaler, upscaler_of
-from models.catalogue.placement.decided import placed_once
+from models.catalogue.placement.decided import single_places
 from models.catalogue.serving.served import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
@@ -77,7 +77,7 @@ class Unmetered:
 def gateway_here(settings: Settings, meter: Meter) -> Gateway:
     """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
     catalogue = served_catalogue(settings)
-    places = placed_once(settings, catalogue, list(catalogue.entries.values()))
+    places = single_places(settings, catalogue, list(catalogue.entries.values()))
     full_gib = {model: entry.full_gib_on(places[model].devices) for model, entry in catalogue.entries.items()}
     runners = {}
     for model, entry in catalogue.entries.items():

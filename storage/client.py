@@ -22,7 +22,7 @@ from storage.errors import NotStored, StorageUnavailable
 from storage.file_keys import CACHE_CONTROL, RESULTS, media_type_of
 from storage.private import make_private_folders
 from storage.stores import CloudStore, Store, store_at
-from storage.tokens import Tokens
+from storage.tokens import AddressTokens
 
 if TYPE_CHECKING:
     from obstore import Attributes
@@ -46,7 +46,7 @@ class Storage:
         url_ttl: timedelta,
         signed: bool,
         base: str | None,
-        tokens: Tokens | None = None,
+        tokens: AddressTokens | None = None,
     ) -> None:
         """`base` is the storage's public address, if it is not the cloud's own. With `tokens`, this server serves
         results only at addresses that include a token.
@@ -191,7 +191,7 @@ def open_storage(settings: Settings) -> Storage:
         store = store_at(settings.storage_location, os.environ, timeout)
         make_private_folders(settings)
         folder = local_folder(settings.storage_location)
-        tokens = Tokens.of(folder) if folder is not None and settings.needs_keys else None
+        tokens = AddressTokens.of(folder) if folder is not None and settings.needs_keys else None
     except (BaseError, OSError, ValueError) as error:
         raise StartError(f"{settings.storage_location}: {_first_line(error)}") from error
     base = settings.storage_public_url or (LOCAL_ADDRESS if isinstance(store, LocalStore) else None)

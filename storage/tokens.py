@@ -20,11 +20,11 @@ TOKEN_CHARS = 32
 
 
 @dataclass(frozen=True)
-class Tokens:
+class AddressTokens:
     secret: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, folder: Path) -> Tokens:
+    def of(cls, folder: Path) -> AddressTokens:
         """Return the tokens of a folder; the first call writes its secret.
 
         Raises OSError, or ValueError when the secret is damaged.

@@ -166,10 +166,10 @@ class Illustrator:
 
     async def _checked(self, scene: Scene, attempt: int, references: References) -> GenerationRequest:
         """Return a try's request, without upscaling: only the frame that is kept is upscaled."""
-        followed = self._resolved.followed(scene, references)
-        self._follows[scene.number] = followed.names
-        request = await self._gateway.check(self._resolved.draft(scene, attempt, followed))
-        return request.model_copy(update={"upscale": None}).hinted(*followed.hints)
+        chosen = self._resolved.references_for(scene, references)
+        self._follows[scene.number] = chosen.names
+        request = await self._gateway.check(self._resolved.draft(scene, attempt, chosen))
+        return request.model_copy(update={"upscale": None}).hinted(*chosen.hints)
 
     async def _frame(self, scene: Scene, request: GenerationRequest, references: References) -> Frame:
         """Generate a frame until it scores well enough or the tries are used up; deliver the best."""

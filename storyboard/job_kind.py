@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from jobs.job import Job
-from jobs.kinds import File, JobUpdate, Made
+from jobs.kinds import File, JobUpdate, NumberedFile
 from storyboard.files.bundle import files_of
 from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
 from storyboard.maker import Maker, frames_charged_at_acceptance
@@ -36,7 +36,7 @@ class StoryboardJobs:
     def restore(self, fields: Mapping[str, Any]) -> Story:
         return Story.model_validate(fields)
 
-    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:  # noqa: ARG002  # a kind of job gets the job
+    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | NumberedFile, None]:  # noqa: ARG002  # a kind of job gets the job
         progress = _StoryProgress()
         async with aclosing(self.maker.make(request, frames_charged_at_acceptance(request))) as events:
             async for event in events:
@@ -44,7 +44,7 @@ class StoryboardJobs:
                     if warnings := "; ".join(event.storyboard.warnings):
                         yield JobUpdate("hint", details={"hint": warnings}, hint=warnings)
                     for index, file in enumerate(await asyncio.to_thread(_files, event.storyboard)):
-                        yield Made(index, file)
+                        yield NumberedFile(index, file)
                 elif (update := await asyncio.to_thread(progress.after, event)) is not None:
                     yield update
 

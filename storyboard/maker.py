@@ -145,10 +145,9 @@ class Maker:
         for number, wanted in enumerate(resolved.wanted(scenes[0].prompt), 1):
             if wanted.image is None:
                 await self.gateway.check(resolved.reference_draft(number, wanted, 1))
-        followed = [resolved.followed(scene, references) for scene in scenes]
         first, *_ = [
-            await self.gateway.check(resolved.draft(scene, 1, each))
-            for scene, each in zip(scenes, followed, strict=True)
+            await self.gateway.check(resolved.draft(scene, 1, resolved.references_for(scene, references)))
+            for scene in scenes
         ]
         return first
 

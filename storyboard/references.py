@@ -45,8 +45,8 @@ class DrawnReference:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What one frame follows."""
+class SceneReferences:
+    """What the frame of one scene follows."""
 
     images: tuple[Image.Image, ...]
     names: tuple[str, ...] = ()
@@ -69,13 +69,13 @@ class References:
     def images(self) -> tuple[Image.Image, ...]:
         return tuple(image for _, image in self.named)
 
-    def followed_in(self, scene: Scene, most: int) -> Followed:
+    def for_scene(self, scene: Scene, most: int) -> SceneReferences:
         """Return what a frame follows: its characters' images, as many as the model takes.
 
         A frame without characters follows the first character. Without names, all frames follow all images.
         """
         if not any(name for name, _ in self.named):
-            return Followed(self.images)
+            return SceneReferences(self.images)
         there = [(name, image) for name, image in self.named if name in scene.characters]
         chosen, left_out = (there or list(self.named[:1]))[:most], there[most:]
         hints = []
@@ -85,7 +85,7 @@ class References:
             unseen = ", ".join(name for name, _ in left_out)
             hints.append(f"characters: the model takes {_counted(most)}, so it does not see {unseen}")
         names = tuple(name for name, _ in chosen)
-        return Followed(tuple(image for _, image in chosen), names, _legend(names), tuple(hints))
+        return SceneReferences(tuple(image for _, image in chosen), names, _legend(names), tuple(hints))
 
 
 def _legend(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from settings import Settings
 from storyboard.characters import Mode, named_in
 from storyboard.errors import NotInitialized
 from storyboard.modes import drawer_of, mode_of
-from storyboard.references import Followed, References, Wanted
+from storyboard.references import References, SceneReferences, Wanted
 from storyboard.scenes import GIVEN, Plan, PlanRequest, Scene
 from storyboard.scoring.scorers import ClipScorer, Scorers
 from storyboard.story import Story
@@ -108,11 +108,11 @@ class ResolvedStory:
         blank = Image.new("RGB", STAND_IN_PX)
         return References(tuple((each.name, each.image or blank) for each in self.wanted(self.story.prompt)))
 
-    def followed(self, scene: Scene, references: References) -> Followed:
+    def references_for(self, scene: Scene, references: References) -> SceneReferences:
         """Return which of the references a frame follows, with hints about it."""
         edits = self.story.mode is Mode.EDIT
         most = self.entry.tasks[Task.EDIT].limits.max_images if edits else 1
-        return references.followed_in(scene, most)
+        return references.for_scene(scene, most)
 
     @property
     def names_its_loras(self) -> bool:
@@ -123,15 +123,15 @@ class ResolvedStory:
     def _names(self) -> tuple[str, ...]:
         return tuple(character.name for character in self.story.characters)
 
-    def draft(self, scene: Scene, attempt: int, followed: Followed) -> Draft:
+    def draft(self, scene: Scene, attempt: int, references: SceneReferences) -> Draft:
         """Return the draft for one try of a frame; a frame that follows nothing is drawn from text."""
         seed = seed_of(self.story.seed, scene.number, attempt)
-        if not followed.images:
+        if not references.images:
             return self._draft(scene.prompt, seed)
         if self.story.mode is Mode.REF_GUIDED:
-            (image,) = followed.images
+            (image,) = references.images
             return self._draft(scene.prompt, seed, reference_image=image, reference_scale=self.reference_scale)
-        return self._draft(f"{followed.legend}{scene.prompt}", seed, task=Task.EDIT, images=followed.images)
+        return self._draft(f"{references.legend}{scene.prompt}", seed, task=Task.EDIT, images=references.images)
 
     def reference_draft(self, number: int, wanted: Wanted, attempt: int) -> Draft:
         """Return the draft for one try of a reference, from 1; a drawer other than the story's model uses its own

@@ -79,6 +79,6 @@ def chosen(models: Sequence[dict[str, Any]], model_id: str | None) -> Model | No
     return next((Model.of(each) for each in models if each["id"] == model_id), None)
 
 
-def first_of(models: Sequence[Model], model_id: str | None) -> Model | None:
+def earlier_or_first(models: Sequence[Model], model_id: str | None) -> Model | None:
     """Return an earlier request's model, or the first if it is not among these."""
     return next((model for model in models if model.id == model_id), models[0] if models else None)

@@ -25,7 +25,7 @@ from core.generation.infotext import infotext, parsed_infotext
 from core.generation.request import Lora
 from core.generation.upscaling import UpscaleFactor, upscaled_size
 from core.pixels.fitting import Fit, Size, placement
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import encode_preview
 from gateway.media.reading.costs import PIXEL_BYTES
 from gateway.media.reading.decoding import BUDGET, MAX_SIDE_PX, uploaded
@@ -158,7 +158,7 @@ async def _upscaled(work: _Resizing, upscaler: Upscaler) -> bytes:
 class _Resizing:
     """A checked upload, and how to resize it."""
 
-    upload: Upload
+    upload: UploadedImage
     size: Size
     resampling: Image.Resampling | None
     fit: Fit

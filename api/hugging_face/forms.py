@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from core.generation.animation import AnimationVideos
 from core.generation.client_fields import ClientFields
-from core.generation.draft import FitChoice, Followed, FramesPerSecond, NumFrames, Parameters, Strength
+from core.generation.draft import FitChoice, FramesPerSecond, NumFrames, Parameters, Strength
 from core.generation.hires import HiresChoice
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
@@ -24,7 +25,7 @@ class TargetSize(ClientFields):
     height: int = Field(ge=1)
 
 
-class InferenceParameters(Followed, Parameters):
+class InferenceParameters(AnimationVideos, Parameters):
     """Of every task."""
 
     prompt: str = Field(default="", description="What to make of an image.")

@@ -10,8 +10,8 @@ from api.http.requests.base64_text import decoded_base64
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import body_type, plain_values, read_body
 from api.hugging_face.forms import InferenceForm, InferenceParameters
-from core.generation.request import VIDEOS
-from core.pixels.upload import Upload
+from core.generation.animation import VIDEOS
+from core.pixels.upload import UploadedImage
 from gateway.media.reading.decoded_kinds import IMAGE, MASK, DecodedKind
 from gateway.media.reading.decoding import uploaded
 from gateway.media.reading.uploads import in_image_thread
@@ -32,7 +32,7 @@ class Inference:
     """What a client asks for."""
 
     prompt: str
-    image: Upload | None
+    image: UploadedImage | None
     parameters: InferenceParameters
     waits: bool
     """Whether it waits for a model that is not loaded."""
@@ -61,7 +61,7 @@ async def _is_json(request: Request) -> bool:
     return body_type(request.headers) == _JSON or (await request.body()).lstrip()[:1] in (b"{", b"")
 
 
-async def _image(file: bytes, field: str, kind: DecodedKind) -> Upload:
+async def _image(file: bytes, field: str, kind: DecodedKind) -> UploadedImage:
     return await in_image_thread(uploaded, file, field, settings().max_image_px, kind)
 
 

@@ -16,8 +16,9 @@ from api.jobs.forms import JobForm
 from api.jobs.orders import StoryOrder
 from api.jobs.task_names import TASKS
 from api.storyboard.described import EXAMPLE
+from core.generation.animation import VIDEOS
 from core.generation.events import Download
-from core.generation.request import VIDEOS, Task
+from core.generation.request import Task
 from jobs.job import JobState
 from storyboard.job_kind import STORYBOARD
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from api.http.requests.forms import FILES, check_files, validated
+from api.http.requests.forms import check_files, validated
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.request import Priority, Task
+from core.generation.request import FILES, Priority, Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings

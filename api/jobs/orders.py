@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from api.http.context import current_gateway, current_maker, server_address
 from api.jobs.forms import by_name, job_form
-from api.jobs.task_names import TASKS, meant
+from api.jobs.task_names import TASKS, model_and_task
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.generation.request import Priority, Task
@@ -38,7 +38,7 @@ async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, 
         return await _story(request, entry, fields, common)
     if kind not in TASKS:
         raise InvalidRequest("task", f"{kind!r} is unknown; known: {', '.join([*TASKS, STORYBOARD])}")
-    return await _pictures(*meant(current_gateway().catalogue, entry, kind), fields, common)
+    return await _pictures(*model_and_task(current_gateway().catalogue, entry, kind), fields, common)
 
 
 async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:

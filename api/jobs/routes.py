@@ -18,7 +18,6 @@ from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
 from api.http.refusals import refusal_body
-from api.http.requests.forms import FILES
 from api.http.requests.idempotency import Idempotency, IdempotencyHeader
 from api.http.requests.parsing import plain_values, read_fields, read_model
 from api.http.requests.webhook_secret import own_webhook_secret
@@ -42,7 +41,7 @@ from api.jobs.forms import by_name
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.errors import InvalidRequest, JubakoError, UnknownModel, retry_fields
-from core.generation.request import Priority
+from core.generation.request import FILES, Priority
 from jobs.desk.order import Order
 from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState

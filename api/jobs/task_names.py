@@ -18,7 +18,7 @@ TASKS = {
 """Tasks by their names in addresses."""
 
 
-def meant(catalogue: Catalogue, entry: Entry, kind: str) -> tuple[Entry, Task]:
+def model_and_task(catalogue: Catalogue, entry: Entry, kind: str) -> tuple[Entry, Task]:
     """Return the model and the task of an address; `kind` is one of TASKS.
 
     `i2i` is an edit on models that edit. A task that the model cannot do goes to the model it was made from. Raises

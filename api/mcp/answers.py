@@ -20,19 +20,19 @@ SIDES_PX = (1568, 1024, 768, 512, 256, 128)
 
 
 @dataclass(frozen=True)
-class Shown:
+class InlineImage:
     data: bytes
     media_type: str
 
 
 @dataclass(frozen=True)
-class Answer:
+class ToolResult:
     fields: Mapping[str, Any]
     """The description, for programs and models, as JSON."""
-    images: tuple[Shown, ...] = ()
+    images: tuple[InlineImage, ...] = ()
 
 
-async def answer_of(job: Job, base_url: str) -> Answer:
+async def answer_of(job: Job, base_url: str) -> ToolResult:
     """Return a job's status; with its images, once it has any."""
     storage = current_storage()
     pictures = [result for result in job.results if result.media_type.startswith("image/")]
@@ -43,15 +43,15 @@ async def answer_of(job: Job, base_url: str) -> Answer:
         for file, result in zip(files, pictures, strict=True)
     ]
     fields = await status_of(job, storage, base_url)
-    return Answer({"job": fields.pop("session_id"), **fields}, tuple(images))
+    return ToolResult({"job": fields.pop("session_id"), **fields}, tuple(images))
 
 
-def _shown(file: bytes, media_type: str, most_bytes: int) -> Shown:
+def _shown(file: bytes, media_type: str, most_bytes: int) -> InlineImage:
     """Return a file, or a WebP copy that fits if the file is too large."""
     sides = iter(SIDES_PX)
     while len(file) > most_bytes and (side := next(sides, None)) is not None:
         file, media_type = _reduced(file, side), "image/webp"
-    return Shown(file, media_type)
+    return InlineImage(file, media_type)
 
 
 def _reduced(file: bytes, side_px: int) -> bytes:

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.describing.bodies import JSON, described_body
+from api.describing.events import EVENT_STREAM
 from api.http.contract_app import contract_app
 from api.http.refusals import error_answer, refusal_body
-from api.http.responses.streams import EVENT_STREAM
 from core.errors import JubakoError
 from core.tasks import end
 

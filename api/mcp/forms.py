@@ -10,19 +10,15 @@ from pydantic import Field
 
 from api.http.requests.source_images import source_fields
 from api.typed.forms import Encoding
+from core.generation.animation import BACKGROUND_VIDEO, FACE_VIDEO, MASK_VIDEO, POSE_VIDEO, AnimationVideos
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
-    BACKGROUND_VIDEO,
-    FACE_VIDEO,
-    MASK_VIDEO,
-    POSE_VIDEO,
     Basics,
     Camera,
     ControlScale,
     ControlType,
     Draft,
     FitChoice,
-    Followed,
     FramesPerSecond,
     InpaintingMethod,
     Iterations,
@@ -35,7 +31,7 @@ from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo
+from core.pixels.video import VideoField
 from gateway.media.encoding import OutputFormat, format_for
 from models.catalogue.entry import Entry
 from storyboard.characters import MOST_CHARACTERS
@@ -77,7 +73,7 @@ class PictureTool(Tool, Encoding, Basics):
         return format_for(task, self.output_format)
 
 
-class Guided(ClientFields):
+class Conditioned(ClientFields):
     reference_image: Pixels | None = Field(
         default=None, description=f"Whose subject or style to follow, for models with an IP-Adapter. {SOURCE}"
     )
@@ -90,7 +86,7 @@ class Guided(ClientFields):
     fit: FitChoice = None
 
 
-class GenerateImage(Guided, PictureTool):
+class GenerateImage(Conditioned, PictureTool):
     able = (Task.TEXT_TO_IMAGE,)
 
     hires: HiresChoice = None
@@ -115,7 +111,7 @@ class EditImage(PictureTool):
         return source_fields(self.images, task, "images")
 
 
-class Inpaint(Guided, PictureTool):
+class Inpaint(Conditioned, PictureTool):
     able = (Task.INPAINT,)
 
     image: Pixels = Field(description=SOURCE)
@@ -126,19 +122,19 @@ class Inpaint(Guided, PictureTool):
     upscale: UpscaleChoice = None
 
 
-class GenerateVideo(Followed, PictureTool):
+class GenerateVideo(AnimationVideos, PictureTool):
     able = (Task.TEXT_TO_VIDEO,)
 
     image: Pixels | None = Field(default=None, description=f"What the video starts with. {SOURCE}")
     last_image: Pixels | None = Field(
         default=None, description=f"What it ends with, if it starts with an image and the model takes one. {SOURCE}"
     )
-    pose_video: UploadedVideo | None = Field(
+    pose_video: VideoField | None = Field(
         default=None, description=f"For models with `animation` in list_models. {POSE_VIDEO} {OF_JOBS}"
     )
-    face_video: UploadedVideo | None = Field(default=None, description=f"{FACE_VIDEO} {OF_JOBS}")
-    background_video: UploadedVideo | None = Field(default=None, description=f"{BACKGROUND_VIDEO} {OF_JOBS}")
-    mask_video: UploadedVideo | None = Field(default=None, description=f"{MASK_VIDEO} {OF_JOBS}")
+    face_video: VideoField | None = Field(default=None, description=f"{FACE_VIDEO} {OF_JOBS}")
+    background_video: VideoField | None = Field(default=None, description=f"{BACKGROUND_VIDEO} {OF_JOBS}")
+    mask_video: VideoField | None = Field(default=None, description=f"{MASK_VIDEO} {OF_JOBS}")
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     fit: FitChoice = None

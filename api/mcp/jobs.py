@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from anyio import CancelScope
 
 from api.http.context import current_desk
-from api.mcp.answers import Answer, answer_of
+from api.mcp.answers import ToolResult, answer_of
 from core.errors import Cancelled, GenerationFailed
 from gateway.metrics import measured
 from jobs.desk.order import Order
@@ -20,7 +20,7 @@ Report = Callable[[int, str], Awaitable[None]]
 """Reports a call's progress: a percentage that rises with each report, and a message."""
 
 
-async def done(order: Order, task: str, background: bool, report: Report, deadline_s: float | None) -> Answer:
+async def done(order: Order, task: str, background: bool, report: Report, deadline_s: float | None) -> ToolResult:
     """Submit an order; answer with its results, or, if in the `background`, with its status. Raises JubakoError.
 
     The call waits for `deadline_s`, by default the time limit of requests; a story without a deadline of its own still

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.http.context import current_desk, current_storage
-from api.http.requests.forms import FILES
 from core.errors import InvalidRequest
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
+from core.generation.request import FILES
 from gateway.media.encoding import VIDEO_FORMATS
 from gateway.media.reading.decoding import check_count, most_files
 

@@ -28,7 +28,7 @@ from mcp_types import (
 )
 
 from api.http.refusals import refusal_body
-from api.mcp.answers import Answer
+from api.mcp.answers import ToolResult
 from api.mcp.tools import TOOLS, ToolSpec, call
 from core.errors import GenerationFailed, JubakoError, retry_fields
 from core.version import VERSION
@@ -95,7 +95,7 @@ def _described(spec: ToolSpec) -> Tool:
     )
 
 
-def _result(answer: Answer) -> CallToolResult:
+def _result(answer: ToolResult) -> CallToolResult:
     images: list[ContentBlock] = [
         ImageContent(data=base64.b64encode(image.data).decode(), mime_type=image.media_type) for image in answer.images
     ]

@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
-from api.http.requests.forms import FILES, check_files, validated
+from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
-from api.mcp.answers import Answer, answer_of
+from api.mcp.answers import ToolResult, answer_of
 from api.mcp.forms import (
     EditImage,
     GenerateImage,
@@ -29,6 +29,7 @@ from api.mcp.references import with_results
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
+from core.generation.request import FILES
 from jobs.desk.order import Order
 from models.catalogue.serving.choosing import meant
 from settings import settings
@@ -44,7 +45,7 @@ ABOUT_MODELS = (
 
 Fields = dict[str, Any]
 FormT = TypeVar("FormT", bound=ClientFields)
-Run = Callable[[Request, Fields, Report], Awaitable[Answer]]
+Run = Callable[[Request, Fields, Report], Awaitable[ToolResult]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ToolSpec:
         return json_schema(self.form)
 
 
-async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], report: Report) -> Answer:
+async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], report: Report) -> ToolResult:
     """Run a tool, within a request whose caller is known. Raises JubakoError."""
     if not spec.reads_only:
         await current_gateway().meter.count_further(1)
@@ -70,7 +71,7 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
 
 
 def _pictures(form: type[PictureTool]) -> Run:
-    async def run(request: Request, fields: Fields, report: Report) -> Answer:
+    async def run(request: Request, fields: Fields, report: Report) -> ToolResult:
         await check_files(fields, FILES)
         tool = validated(fields, form)
         entry, task = meant(current_gateway().catalogue, tool.model or None, tool.tasks)
@@ -90,7 +91,7 @@ def _pictures(form: type[PictureTool]) -> Run:
     return run
 
 
-async def _storyboard(request: Request, fields: Fields, report: Report) -> Answer:
+async def _storyboard(request: Request, fields: Fields, report: Report) -> ToolResult:
     maker = current_maker(request)
     form = await story_of(fields, maker.settings.max_image_px, MakeStoryboard)
     order = Order(
@@ -103,18 +104,18 @@ async def _storyboard(request: Request, fields: Fields, report: Report) -> Answe
     return await done(order, STORYBOARD, form.background, report, form.deadline_s)
 
 
-async def _list_models(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
+async def _list_models(request: Request, fields: Fields, report: Report) -> ToolResult:  # noqa: ARG001  # every tool's
     validated(fields, ListModels)
     models = await shown_models(current_gateway())
-    return Answer({"models": [{name: model[name] for name in ABOUT_MODELS} for model in models]})
+    return ToolResult({"models": [{name: model[name] for name in ABOUT_MODELS} for model in models]})
 
 
-async def _job_status(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
+async def _job_status(request: Request, fields: Fields, report: Report) -> ToolResult:  # noqa: ARG001  # every tool's
     form, base_url = validated(fields, JobStatus), server_address(request)
     if form.job is not None:
         return await answer_of(await current_desk().get(form.job), base_url)
     page = await current_desk().page(None, None, LISTED_JOBS)
-    return Answer({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
+    return ToolResult({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
 
 
 _DEFAULTS = "Leave out what you do not need: models have good defaults."

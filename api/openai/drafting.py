@@ -16,7 +16,7 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined, renamed
 from core.generation.request import GenerationRequest, Task
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.reading.decoding import hole_in
 from gateway.media.reading.uploads import in_image_thread
@@ -162,7 +162,7 @@ async def _with_hole(form: ImagesForm, entry: Entry, is_dall_e: bool) -> ImagesF
         return form
     image, edits, inpaints = form.image[0], Task.EDIT in entry.tasks, Task.INPAINT in entry.tasks
     has_holes = edits or inpaints if is_dall_e else inpaints and not edits
-    if entry.family_spec.layered or not has_holes or not isinstance(image, Upload):
+    if entry.family_spec.layered or not has_holes or not isinstance(image, UploadedImage):
         return form
     hole = await in_image_thread(hole_in, image.file, "image", image.width * image.height)
     return form if hole is None else form.model_copy(update={"mask": hole})

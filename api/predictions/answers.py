@@ -13,7 +13,7 @@ from api.describing.answer import Answer
 from api.http.files import file_url
 from api.http.refusals import error_answer
 from core.errors import InvalidRequest, JubakoError
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
 from jobs.job import GENERATION, Job, JobState
 from storage.client import Storage
 

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from api.http.requests.forms import FILES, check_files, validated
+from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from core.errors import InvalidRequest
+from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, unknown_hint
-from core.generation.request import VIDEOS, Task
+from core.generation.request import FILES, Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import fitted_size

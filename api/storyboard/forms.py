@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from api.http.requests.parsing import read_fields
 from core.errors import InvalidRequest
-from core.pixels.upload import Upload, pixels_of
+from core.pixels.upload import UploadedImage, pixels_of
 from gateway.media.reading.decoding import uploaded_field
 from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
@@ -98,12 +98,12 @@ async def story_images(fields: dict[str, Any], names: Collection[str], max_image
 def _references(field: str, files: list[bytes], max_image_px: int) -> Image.Image | tuple[Image.Image, ...]:
     """Return the references' pixels, reduced to what models look at; all frames share them."""
     uploads = uploaded_field(field, files, max_image_px)
-    if isinstance(uploads, Upload):
+    if isinstance(uploads, UploadedImage):
         return _seen(field, uploads)
     return tuple(_seen(field, upload) for upload in uploads)
 
 
-def _seen(field: str, upload: Upload) -> Image.Image:
+def _seen(field: str, upload: UploadedImage) -> Image.Image:
     check_proportions(field, upload)
     return pixels_of(looked_at(upload, REFERENCE_PIXELS))
 

@@ -18,16 +18,13 @@ from starlette.requests import Request
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import read_fields
 from core.errors import JubakoError
+from core.generation.animation import BACKGROUND_VIDEO, FACE_VIDEO, MASK_VIDEO, POSE_VIDEO
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
-    BACKGROUND_VIDEO,
     CONTROL_IMAGE,
-    FACE_VIDEO,
     IMAGE,
     IMAGES,
     MASK,
-    MASK_VIDEO,
-    POSE_VIDEO,
     REFERENCE_IMAGE,
     Camera,
     ControlScale,
@@ -48,7 +45,7 @@ from core.generation.draft import (
 from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
 from core.generation.upscaling import UpscaleChoice, UpscaleFactor
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for
 
 FIRST_MASK = f"Of the first image. {MASK}"
@@ -59,7 +56,7 @@ _VIDEO_SCHEMA = {"anyOf": [{"type": "file", "format": "video", "content_type": "
 OptionalVideo = Annotated[
     Path | None, WrapValidator(lambda video, _as_path: video), WithJsonSchema(_VIDEO_SCHEMA, mode="validation")
 ]
-"""Typed as BentoML needs it, which supports no optional file with a media type; the value is a `Video` by then."""
+"""Typed as BentoML needs it, which supports no optional file with a media type; its value is an `UploadedVideo`."""
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -154,8 +151,8 @@ class TextToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Followed(ClientFields):
-    """Videos that move the figure in an image."""
+class AnimationVideos(ClientFields):
+    """The videos of `core.generation.animation`, typed as BentoML takes files."""
 
     pose_video: OptionalVideo = Field(default=None, description=POSE_VIDEO)
     face_video: OptionalVideo = Field(default=None, description=FACE_VIDEO)
@@ -163,7 +160,7 @@ class Followed(ClientFields):
     mask_video: OptionalVideo = Field(default=None, description=MASK_VIDEO)
 
 
-class ImageToVideo(Followed, PictureForm):
+class ImageToVideo(AnimationVideos, PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
     last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
@@ -172,7 +169,7 @@ class ImageToVideo(Followed, PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(Followed, Upscaled, Conditioned, PictureForm):
+class Stream(AnimationVideos, Upscaled, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
@@ -200,10 +197,10 @@ class Upscale(Form):
     quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="For all formats but PNG, which has none.")
 
     @property
-    def upload(self) -> Upload:
+    def upload(self) -> UploadedImage:
         """The uploaded file."""
         image: object = self.image
-        assert isinstance(image, Upload)
+        assert isinstance(image, UploadedImage)
         return image
 
 

@@ -12,7 +12,7 @@ from core.deadline import Deadline
 from core.errors import JubakoError
 from core.generation.hints import hint_header, joined
 from core.generation.upscaling import FIELD, UpscaleFactor, upscaled_size
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_image, idle_quality
 from gateway.media.reading.uploads import in_image_thread
@@ -45,5 +45,5 @@ async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
         return Response(data, headers=headers, media_type=output_format.media_type)
 
 
-async def _upscaled(upscaler: Upscaler, upload: Upload, factor: UpscaleFactor) -> Image.Image:
+async def _upscaled(upscaler: Upscaler, upload: UploadedImage, factor: UpscaleFactor) -> Image.Image:
     return await upscaler.upscaled(await in_image_thread(upload.open), factor)

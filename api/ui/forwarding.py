@@ -35,7 +35,6 @@ POLICY = "; ".join(
 )
 """Browsers block everything else: nothing comes from other servers."""
 RETRY_S = 2
-_CHUNK_BYTES = 2**16
 
 
 async def forwarded(request: Request, socket: str) -> Response:

@@ -155,7 +155,8 @@ def _quality(clip: ClipScoringModel, boards: Sequence[StoryResult]) -> Quality:
 
 
 def _likeness(clip: ClipScoringModel, frames: Sequence[Image.Image]) -> float:
-    return fmean(clip.cosines(list(combinations(map(_middle, frames), 2))))
+    vectors = clip.embed_images([*map(_middle, frames)])
+    return fmean(float(one @ other) for one, other in combinations(vectors, 2))
 
 
 def _middle(frame: Image.Image) -> Image.Image:

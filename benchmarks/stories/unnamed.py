@@ -120,7 +120,8 @@ def _measured(
         images = [image for _, image in frames]
         right += [seen == hero for seen in _seen_in(images)]
         places += [border_colour(np.asarray(image, dtype=np.float32) / 255) == colour for colour, image in frames]
-        likeness += clip.cosines([(_middle(image), _middle(reference)) for image in images])
+        first, *others = clip.embed_images([_middle(image) for image in (reference, *images)])
+        likeness += [float(first @ other) for other in others]
     return Measured(fmean(right), fmean(places), fmean(likeness))
 
 

@@ -38,7 +38,7 @@ FACTORS = (2, 4)
 ENDINGS = {"image/jpeg": ".jpg"}
 
 
-class Mistake(Exception):
+class UsageError(Exception):
     """Something on the command line is wrong."""
 
 
@@ -46,7 +46,7 @@ def draw(jubako: Jubako, chosen: argparse.Namespace) -> None:
     images = {"num_images": chosen.count if chosen.count > 1 else None, "upscale": chosen.upscale}
     if chosen.mask is not None:
         if len(chosen.image) != 1:
-            raise Mistake("--mask needs one --image, whose white part is repainted")
+            raise UsageError("--mask needs one --image, whose white part is repainted")
         _generate(jubako, chosen, "inpaint", image=chosen.image[0], mask=chosen.mask, **images)
     elif not chosen.image:
         _generate(jubako, chosen, "text_to_image", **images)
@@ -58,12 +58,12 @@ def draw(jubako: Jubako, chosen: argparse.Namespace) -> None:
 
 def video(jubako: Jubako, chosen: argparse.Namespace) -> None:
     if len(chosen.image) > 1:
-        raise Mistake("a video starts with one --image")
+        raise UsageError("a video starts with one --image")
     followed = {name: getattr(chosen, name) for name in (*VIDEOS, "last_image") if getattr(chosen, name) is not None}
     if chosen.image:
         _generate(jubako, chosen, "image_to_video", image=chosen.image[0], **followed)
     elif followed:
-        raise Mistake(f"--{next(iter(followed)).replace('_', '-')} needs an --image, which the video starts with")
+        raise UsageError(f"--{next(iter(followed)).replace('_', '-')} needs an --image, which the video starts with")
     else:
         _generate(jubako, chosen, "text_to_video")
 
@@ -115,7 +115,7 @@ def mcp(jubako: Jubako, chosen: argparse.Namespace) -> None:  # noqa: ARG001 - e
     try:
         from ..mcp_bridge import serve
     except ImportError as error:
-        raise Mistake(f"this needs the extra mcp: pip install 'jubako-client[mcp]' ({error})") from error
+        raise UsageError(f"this needs the extra mcp: pip install 'jubako-client[mcp]' ({error})") from error
     serve(chosen.url)
 
 
@@ -164,7 +164,7 @@ def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise Mistake(f"--set {text}: write NAME=VALUE")
+        raise UsageError(f"--set {text}: write NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -174,7 +174,7 @@ def _setting(text: str) -> tuple[str, Any]:
 def _format(output: str) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in FORMATS:
-        raise Mistake(f"--output {output}: must end in one of {', '.join(FORMATS)}")
+        raise UsageError(f"--output {output}: must end in one of {', '.join(FORMATS)}")
     return FORMATS[suffix]
 
 

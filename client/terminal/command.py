@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Jubako(chosen.url) as jubako:
             chosen.action(jubako, chosen)
-    except (Refused, Unreachable, actions.Mistake, OSError) as error:
+    except (Refused, Unreachable, actions.UsageError, OSError) as error:
         Console(stderr=True).print(f"jubako: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

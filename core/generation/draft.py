@@ -12,15 +12,16 @@ from typing import Annotated, Any, Optional
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, Field
 
+from core.generation.animation import AnimationVideos
 from core.generation.camera import CameraMove
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.hires import HiresChoice
-from core.generation.request import MOST_FPS, VIDEOS, Lora, Method, Priority, Task
+from core.generation.request import MOST_FPS, Lora, Method, Priority, Task
 from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.fitting import Fit
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo, Video
+from core.pixels.video import UploadedVideo
 
 Strength = Annotated[
     float | None,
@@ -86,10 +87,6 @@ IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEI
 IMAGES = "The images to edit, in the order in which the prompt numbers them; repeat the field for several."
 REFERENCE_IMAGE = "An image whose subject or style to follow, for models with an IP-Adapter."
 CONTROL_IMAGE = "An image that guides the composition, such as edges or a depth map, for models with ControlNets."
-POSE_VIDEO = "A video of poses that the figure in the image takes: an MP4, MOV, WebM or GIF file of drawn skeletons."
-FACE_VIDEO = "A video of a face whose expressions the figure takes, frame by frame with the poses."
-BACKGROUND_VIDEO = "The video in which a figure is replaced by that of the image; needs mask_video."
-MASK_VIDEO = "Where the background video is replaced, frame by frame: white is generated, black is kept."
 MASK = "Where to repaint: white is regenerated, black and transparent are kept. Same size as the image."
 
 
@@ -158,21 +155,7 @@ class Parameters(Tuning, Basics):
     """The basics, and the parameters that only some models have."""
 
 
-class Followed(ClientFields):
-    """Videos that move the figure in an image."""
-
-    pose_video: UploadedVideo | None = Field(default=None, description=POSE_VIDEO)
-    face_video: UploadedVideo | None = Field(default=None, description=FACE_VIDEO)
-    background_video: UploadedVideo | None = Field(default=None, description=BACKGROUND_VIDEO)
-    mask_video: UploadedVideo | None = Field(default=None, description=MASK_VIDEO)
-
-    @property
-    def named_videos(self) -> dict[str, Video]:
-        """All videos that came with the request, by field."""
-        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
-
-
-class Draft(Followed, Parameters):
+class Draft(AnimationVideos, Parameters):
     """A request as the client sent it; images are RGB, and L for the mask."""
 
     task: Task = Task.TEXT_TO_IMAGE
@@ -210,7 +193,7 @@ class Draft(Followed, Parameters):
         return self.image or next(iter(self.images), None)
 
     @property
-    def leading(self) -> Pixels | Video | None:
+    def leading(self) -> Pixels | UploadedVideo | None:
         """The upload whose size the result takes unless the request gives one."""
         return self.pose_video or self.masked_image
 

@@ -50,7 +50,7 @@ _MARK = re.compile(r"[()\[\]\\<+-]|BREAK")
 _COMPEL = re.compile(r"\w[+-]{2,}(?!\w)|\)(?:[+-]+|\d*\.\d+)(?!\w)|\)\.(?:blend|and)\(")
 
 
-def parts_of(prompt: str) -> list[list[Fragment]]:
+def prompt_parts(prompt: str) -> list[list[Fragment]]:
     """Return the fragments of an A1111 prompt, one list for each part between BREAKs.
 
     `(word)` multiplies the weight by 1.1, `[word]` divides it by 1.1, `(word:1.3)` multiplies it by 1.3; they may be
@@ -63,7 +63,7 @@ def plain_text(prompt: str, syntax: PromptSyntax) -> str:
     """Return only the words of a prompt, without the marks of its syntax."""
     if syntax is not PromptSyntax.A1111:
         return prompt
-    return " ".join("".join(fragment.text for fragment in part) for part in parts_of(prompt)).strip()
+    return " ".join("".join(fragment.text for fragment in part) for part in prompt_parts(prompt)).strip()
 
 
 def without_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:

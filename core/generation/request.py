@@ -11,6 +11,7 @@ from math import ceil
 
 from pydantic import ConfigDict, Field
 
+from core.generation.animation import VIDEOS, AnimationVideos
 from core.generation.client_fields import ClientFields
 from core.generation.hires import SecondPass
 from core.generation.prompt_syntax import PromptSyntax
@@ -19,10 +20,9 @@ from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleFactor
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo, Video
 
-VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
-"""The fields of drafts and requests that hold videos."""
+FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
+"""The fields of drafts and requests that hold images or videos."""
 MOST_FPS = 60
 """Frames a second of a clip."""
 SEGMENT_OVERLAP = 1
@@ -77,13 +77,13 @@ class Lora(ClientFields):
     scale: float = Field(default=1.0, ge=-4, le=4, description="0 is off, 1 is as trained.")
 
 
-class GenerationRequest(Tuning):
+class GenerationRequest(AnimationVideos, Tuning):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
-    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size except in `face_video`. The
-    `images` of an edit keep their own sizes; the one that a mask applies to is also `image`. Uploads stay compressed
-    until a runner gets the request, and videos until it starts.
+    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size except in `face_video`, and
+    those of `mask_video` are L (255 = generated). The `images` of an edit keep their own sizes; the one that a mask
+    applies to is also `image`. Uploads stay compressed until a runner gets the request, and videos until it starts.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone; layers share one seed.
     """
 
@@ -114,12 +114,6 @@ class GenerationRequest(Tuning):
     """The images of an edit, in the order in which its prompt numbers them."""
     last_image: Pixels | None = None
     """The last frame of a video that starts from `image`."""
-    pose_video: UploadedVideo | None = None
-    face_video: UploadedVideo | None = None
-    """The poses and the facial expressions that the figure in `image` takes, frame by frame."""
-    background_video: UploadedVideo | None = None
-    mask_video: UploadedVideo | None = None
-    """The video that the figure is put into, and where (L, 255 = generated); both or neither."""
     hires: SecondPass | None = None
     """The second pass over each image, which changes the size of the result."""
     upscale: UpscaleFactor | None = None
@@ -158,11 +152,6 @@ class GenerationRequest(Tuning):
     def hinted(self, *hints: str) -> GenerationRequest:
         """Return the request with further hints."""
         return self.model_copy(update={"hints": (*self.hints, *hints)})
-
-    @property
-    def named_videos(self) -> dict[str, Video]:
-        """All its videos, by field."""
-        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
     @property
     def segments(self) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from mmap import mmap
 from typing import Annotated, Any, Literal
 
 from PIL import Image
 from pydantic import InstanceOf, WithJsonSchema
 
-from core.pixels.fitting import Fit, Size, placed, placement
+from core.pixels.fitting import Fit, placed, placement
+from core.pixels.upload import UploadedFile
 
 Mode = Literal["RGB", "L"]
 _RESAMPLING = {"RGB": Image.Resampling.LANCZOS, "L": Image.Resampling.NEAREST}
@@ -20,16 +20,12 @@ REPAINTED_FROM = 128
 
 
 @dataclass(frozen=True)
-class Video:
-    """An uploaded video, still compressed and known to be complete.
+class UploadedVideo(UploadedFile):
+    """An uploaded video, still compressed.
 
     Its frames exist only in what `open` returns: a minute of them takes gigabytes, and a request may wait for long.
     """
 
-    _file: bytes | mmap = field(repr=False)
-    """In memory, or for a large file mapped from a temporary one."""
-    size: Size
-    """Of the frames that `open` returns, upright."""
     num_frames: int
     """How many frames `open` returns: all, or the first ones."""
     fps: float
@@ -38,13 +34,11 @@ class Video:
     """L for a mask."""
     background: Literal["black", "white"] = "white"
     """The colour of bars beside it."""
-    fit: Fit = Fit.STRETCH
-    """How its frames are fitted to that size."""
     _frames: tuple[Image.Image, ...] | None = field(default=None, repr=False, compare=False)
     """The frames, once they have been decoded."""
 
     @classmethod
-    def of(cls, file: bytes, description: Mapping[str, Any]) -> Video:
+    def of(cls, file: bytes, description: Mapping[str, Any]) -> UploadedVideo:
         """Return a file's video from what `description` returned. Raises KeyError or ValueError for anything else."""
         size, fit = tuple(description["size"]), Fit(description["fit"])
         return cls(file, **{**description, "size": size, "fit": fit})
@@ -56,29 +50,12 @@ class Video:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def file(self) -> bytes:
-        """The file as it came."""
-        return bytes(self._file)
-
-    @property
     def media_type(self) -> str:
         from core.pixels.video_frames import media_type_of
 
         return media_type_of(self._file)
 
-    @property
-    def width(self) -> int:
-        return self.size[0]
-
-    @property
-    def height(self) -> int:
-        return self.size[1]
-
-    def resized(self, width: int, height: int, fit: Fit = Fit.STRETCH) -> Video:
-        """Return the same file, to be opened in another size."""
-        return replace(self, size=(width, height), fit=fit)
-
-    def first(self, num_frames: int) -> Video:
+    def first(self, num_frames: int) -> UploadedVideo:
         """Return the same file, of which only the first frames are opened."""
         return replace(self, num_frames=num_frames)
 
@@ -96,7 +73,7 @@ class Video:
         """Return its frames, in `mode`. Blocks, unless they have been decoded already."""
         return list(self.frames() if self._frames is None else self._frames)
 
-    def opened(self, frames: Iterable[Image.Image]) -> Video:
+    def opened(self, frames: Iterable[Image.Image]) -> UploadedVideo:
         """Return the video with its decoded frames, which `open` then returns at once."""
         return replace(self, _frames=tuple(frames))
 
@@ -105,4 +82,4 @@ def _hard(shade: int) -> int:
     return 255 if shade >= REPAINTED_FROM else 0
 
 
-UploadedVideo = Annotated[InstanceOf[Video], WithJsonSchema({"type": "string", "format": "binary"})]
+VideoField = Annotated[InstanceOf[UploadedVideo], WithJsonSchema({"type": "string", "format": "binary"})]

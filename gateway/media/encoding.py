@@ -21,7 +21,7 @@ from core.errors import InvalidRequest
 from core.generation.events import Clip, Picture, Result
 from core.generation.hints import ignored_hint
 from core.generation.prompt_syntax import has_marks
-from core.generation.request import VIDEOS, GenerationRequest, Method, Task
+from core.generation.request import FILES, GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text
@@ -35,7 +35,6 @@ DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _FOLLOWS = {"control_mode", "segment_frames"}
 """Fields that the server derives from others."""
-_FILES = {"image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS}
 
 
 class OutputFormat(StrEnum):
@@ -123,7 +122,7 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
     unused = {name for name, is_used in used.items() if not is_used}
     about_the_answer = _ABOUT_THE_ANSWER - {"num_images"} if request.layered else _ABOUT_THE_ANSWER
     unused |= set(TUNING) - request.tuned.keys()
-    kept_out = {"seed", "step_cache", "layered", *about_the_answer, *_FOLLOWS, *_FILES, *unused}
+    kept_out = {"seed", "step_cache", "layered", *about_the_answer, *_FOLLOWS, *FILES, *unused}
     fields: dict[str, Any] = request.model_dump(mode="json", exclude=kept_out)
     return {**fields, "step_cache": step_cache.value} if diffuses else fields
 

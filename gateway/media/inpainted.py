@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
-from core.pixels.upload import Upload, pixels_of
+from core.pixels.upload import UploadedImage, pixels_of
 from gateway.media.encoding import OutputFormat, encode_result, png_metadata
 from gateway.media.png import png_of_strips
 from gateway.media.reading.costs import PIXEL_BYTES
@@ -35,7 +35,7 @@ def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
     return replace(picture, image=Image.composite(picture.image, kept, mask))
 
 
-def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
+def inpainted_png(request: GenerationRequest, picture: Picture, upload: UploadedImage, mask: UploadedImage) -> bytes:
     """Put a generated image into its upload; return the PNG. Blocks."""
     px = upload.width * upload.height
     if px > WHOLE_PX:
@@ -48,18 +48,18 @@ def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, 
         return encode_result(request, _composed(picture, upload, mask), OutputFormat.PNG, quality=100)
 
 
-def inpainted(picture: Picture, upload: Upload, mask: Upload) -> Picture:
+def inpainted(picture: Picture, upload: UploadedImage, mask: UploadedImage) -> Picture:
     """Put a generated image into its upload, which is of a size that may be upscaled. Blocks."""
     with BUDGET.of(upload.width * upload.height * PIXEL_BYTES * _COPIES):
         return _composed(picture, upload, mask)
 
 
-def _composed(picture: Picture, upload: Upload, mask: Upload) -> Picture:
+def _composed(picture: Picture, upload: UploadedImage, mask: UploadedImage) -> Picture:
     generated = picture.image.resize(upload.size, Image.Resampling.LANCZOS)
     return replace(picture, image=Image.composite(generated, upload.open(), mask.open()))
 
 
-def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> Iterator[Image.Image]:
+def _composed_strips(generated: Image.Image, upload: UploadedImage, mask: UploadedImage) -> Iterator[Image.Image]:
     repainted, scale = mask.open(), generated.height / upload.height
     with opened(upload.file, "image") as file, loaded(file, "image", upload.size):
         convert = IMAGE.converter(file)

@@ -8,15 +8,15 @@ from PIL import Image
 
 from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.pictures import as_seen, worst
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import label_scores, refuse_missing_detector
 from settings.sections.safety import SafetyOptions
 
 
-def policy_here(options: SafetyOptions) -> Policy:
+def policy_here(options: SafetyOptions) -> ContentPolicy:
     """Return the policy that the settings ask for. Raises StartError when the word list or the detector is missing."""
     words = read_blocked_words(options.blocked_words) if options.checks_prompts else None
-    return Policy(words, LocalCheck(options.safety_threshold) if options.checks_images else None)
+    return ContentPolicy(words, LocalCheck(options.safety_threshold) if options.checks_images else None)
 
 
 class LocalCheck:

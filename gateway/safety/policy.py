@@ -15,7 +15,7 @@ from core.generation.events import Picture, Result
 from core.generation.prompt_syntax import PromptSyntax, plain_text
 from core.generation.request import GenerationRequest
 from core.pixels.upload import Pixels, pixels_of
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from gateway.media.reading.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 
@@ -33,7 +33,7 @@ class ImageCheck(Protocol):
     async def refuses(self, images: list[Image.Image]) -> bool: ...
 
 
-class Policy:
+class ContentPolicy:
     """Checks prompts if it is given words, and images if it is given a check; without either, it allows everything."""
 
     def __init__(self, words: BlockedWords | None = None, pictures: ImageCheck | None = None) -> None:
@@ -62,7 +62,7 @@ class Policy:
                 if await self._refuses_video(getattr(request, field)):
                     raise ContentPolicyViolation(field, REFUSED)
 
-    async def _refuses_video(self, video: Video | None) -> bool:
+    async def _refuses_video(self, video: UploadedVideo | None) -> bool:
         if video is None or self._pictures is None:
             return False
         # One video and a few frames at a time: all frames can be gigabytes, a decoder hundreds of megabytes.

@@ -25,7 +25,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from core.errors import InvalidRequest
-from jobs.job import Delivery, Job
+from jobs.job import Job, WebhookDelivery
 from jobs.ledger.ledger import Ledger
 from jobs.telemetry import WEBHOOKS
 from jobs.webhooks.public_addresses import is_public
@@ -147,7 +147,7 @@ class WebhookSender:
         log.info("job %s: webhook attempt %d: %s", job_id, number, delivery.detail)
         return None if done else self.first_pause * BACKOFF ** (number - 1)
 
-    async def _post(self, job: Job) -> Delivery:
+    async def _post(self, job: Job) -> WebhookDelivery:
         assert job.webhook_url is not None
         body = json.dumps(await self.body(job)).encode()
         timestamp = int(time.time())
@@ -162,14 +162,14 @@ class WebhookSender:
                 self._session(job.webhook_url) as session,
                 session.post(job.webhook_url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
-                return Delivery(at=datetime.now(UTC), status=answer.status, detail=f"answered {answer.status}")
+                return WebhookDelivery(at=datetime.now(UTC), status=answer.status, detail=f"answered {answer.status}")
         except TimeoutError:
             detail = f"no answer within {TIMEOUT_S:g} s"
         except (aiohttp.ClientError, OSError) as error:
             # The receiver's owner reads this, and must not learn about our network.
             private = isinstance(error, PrivateAddressError) or isinstance(error.__cause__, PrivateAddressError)
             detail = "leads to a private address" if private else "could not be reached"
-        return Delivery(at=datetime.now(UTC), status=None, detail=detail)
+        return WebhookDelivery(at=datetime.now(UTC), status=None, detail=detail)
 
     def _session(self, url: str) -> aiohttp.ClientSession:
         host = urlsplit(url).hostname or ""

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .concepts import COLOURS, CONCEPTS, Pair
-from .data import Placement, Sprites, composite
+from .data import SpritePlacement, Sprites, composite
 
 NAME = "kumo"
 """Its trigger word, which no caption contains, so the text encoder reads it letter by letter."""
@@ -14,7 +14,7 @@ SCARF, FRINGE = (205, 30, 45, 255), (140, 15, 30, 255)
 SIDE_PX = 256
 FUR = (69, 253, 174)  # between the eyes and the mouth
 FACE = (slice(52, 92), slice(44, 84))  # of a picture
-CENTRED = Placement(scale=(0.87, 0.87), shift_px=0)
+CENTRED = SpritePlacement(scale=(0.87, 0.87), shift_px=0)
 OBJECT = (slice(8, 120), slice(16, 112))
 
 

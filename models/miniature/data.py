@@ -19,15 +19,15 @@ Picture = np.ndarray  # (h, w, 3) uint8
 
 
 @dataclass(frozen=True)
-class Placement:
+class SpritePlacement:
     """The variation of composites: the object's side as a share of the picture, and the shift of its centre."""
 
     scale: tuple[float, float] = (0.84, 0.90)
     shift_px: int = 4
 
 
-GENERATOR_PLACEMENT = Placement()
-READER_PLACEMENT = Placement(scale=(0.72, 0.98), shift_px=8)
+GENERATOR_PLACEMENT = SpritePlacement()
+READER_PLACEMENT = SpritePlacement(scale=(0.72, 0.98), shift_px=8)
 
 
 def fetch_emoji(work: Path) -> Path:
@@ -82,7 +82,7 @@ def paste(canvas: np.ndarray, sprite: np.ndarray, top: int, left: int) -> None:
 
 
 def composite(
-    sprites: Sprites, pair: Pair, rng: np.random.Generator, placement: Placement = GENERATOR_PLACEMENT
+    sprites: Sprites, pair: Pair, rng: np.random.Generator, placement: SpritePlacement = GENERATOR_PLACEMENT
 ) -> Picture:
     """One picture of a concept on a shaded background."""
     concept, colour = pair

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reading:
+class CardReading:
     """A value is None if the card does not report it, or the library is missing."""
 
     utilisation: float | None = None
@@ -35,11 +35,11 @@ class CardMemory:
     free_gib: float
 
 
-def reading(uuid: str) -> Reading:
+def reading(uuid: str) -> CardReading:
     """Read a card, given its UUID, such as `GPU-1b2c...`, which does not depend on CUDA_VISIBLE_DEVICES."""
     if not _started():
-        return Reading()
-    return Reading(
+        return CardReading()
+    return CardReading(
         _said(lambda: float(pynvml.nvmlDeviceGetUtilizationRates(_card(uuid)).gpu) / 100),
         _said(lambda: int(pynvml.nvmlDeviceGetTemperatureV(_card(uuid), pynvml.NVML_TEMPERATURE_GPU))),
         _said(lambda: _used_gib(pynvml.nvmlDeviceGetMemoryInfo(_card(uuid)))),

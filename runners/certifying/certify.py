@@ -25,7 +25,7 @@ from models.weights.loading import LoadedModel
 from processes.threads import in_thread
 from runners.certifying.modules import by_method, tested, untested
 from runners.certifying.probes import Pixels, at_once, one_by_one, probes, with_parts
-from runners.certifying.recording import Call, recording
+from runners.certifying.recording import RecordedCall, recording
 from runners.trials import first_image_failed
 
 log = logging.getLogger("jubako.loading")
@@ -91,7 +91,7 @@ async def _found(entry: Entry, model: LoadedModel, tested_with: dict[str, str]) 
     return shared
 
 
-async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> tuple[list[Pixels], list[Call]]:
+async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> tuple[list[Pixels], list[RecordedCall]]:
     images: list[Pixels] = []
     with recording(model.components) as record:
         for request in requests:
@@ -116,7 +116,7 @@ async def _differs(
     return None if off <= most else f"an image is off by {off:.0f} of 255"
 
 
-def _tested(model: LoadedModel, apart: Sharing, calls: Sequence[Call]) -> tuple[object, ...]:
+def _tested(model: LoadedModel, apart: Sharing, calls: Sequence[RecordedCall]) -> tuple[object, ...]:
     components, of_methods = model.components, by_method(calls)
     with torch.no_grad(), current_device(model.device):
         return tuple(

@@ -12,17 +12,17 @@ import torch
 from models.catalogue.families import Part, Stage
 from models.catalogue.sharing import ModuleSharing
 from runners.certifying.agreement import NOISE, difference, rounding
-from runners.certifying.recording import CODING, Call
+from runners.certifying.recording import CODING, RecordedCall
 from runners.engine.passes.merging import merge, split
 from runners.engine.passes.module_calls import ModuleCall, Operation
 from runners.engine.passes.signatures import tensors_in
 
 NEVER_ALIKE = "no two calls of different requests were alike enough"
-Alone = tuple[ModuleCall, Call]
+Alone = tuple[ModuleCall, RecordedCall]
 """A call in the engine's form, and as it was recorded."""
 
 
-def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
+def untested(calls: Sequence[RecordedCall]) -> list[ModuleSharing]:
     """Return the methods that were called, as if none could share passes."""
     return [
         ModuleSharing(component=component, method=method, stage=_stage(component, method, own), together=False)
@@ -30,7 +30,7 @@ def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
     ]
 
 
-def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> ModuleSharing:
+def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[RecordedCall]) -> ModuleSharing:
     """Return the result of merging `calls` of one method. Blocks; raises OutOfMemoryError."""
     reason = ""
     for shared in _possibly_shared(module, part, calls):
@@ -49,27 +49,29 @@ def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) 
     return part.model_copy(update={"reason": reason})
 
 
-def by_method(calls: Sequence[Call]) -> Mapping[tuple[str, str], list[Call]]:
+def by_method(calls: Sequence[RecordedCall]) -> Mapping[tuple[str, str], list[RecordedCall]]:
     """Return the calls of each method, by component and method name."""
-    methods: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
+    methods: defaultdict[tuple[str, str], list[RecordedCall]] = defaultdict(list)
     for call in calls:
         methods[call.component, call.method].append(call)
     return methods
 
 
-def _stage(component: str, method: str, calls: Sequence[Call]) -> Stage:
+def _stage(component: str, method: str, calls: Sequence[RecordedCall]) -> Stage:
     if method in CODING:
         return Stage[method.upper()]
     repeated = sum(call.request == calls[0].request for call in calls) > 1
     return Stage.DENOISE if repeated and "encoder" not in component else Stage.ENCODE
 
 
-def _takes_numbers(call: Call) -> bool:
+def _takes_numbers(call: RecordedCall) -> bool:
     """Whether a call has floating-point inputs, and not just token ids."""
     return any(tensor.is_floating_point() for tensor in tensors_in((call.args, call.kwargs)))
 
 
-def _possibly_shared(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> Iterator[frozenset[str]]:
+def _possibly_shared(
+    module: torch.nn.Module, part: ModuleSharing, calls: Sequence[RecordedCall]
+) -> Iterator[frozenset[str]]:
     """Yield sets of arguments that may apply to a whole pass: those without an entry per sample, and then also those
     that never change.
     """
@@ -99,7 +101,7 @@ def _is_constant(values: Sequence[Any]) -> bool:
     )
 
 
-def _refusal(operation: Operation, calls: Sequence[Call]) -> str | None:
+def _refusal(operation: Operation, calls: Sequence[RecordedCall]) -> str | None:
     """Return why calls cannot be merged, or None if all merged calls gave the same results as alone."""
     try:
         passes = list(_passes(operation, calls))
@@ -111,7 +113,7 @@ def _refusal(operation: Operation, calls: Sequence[Call]) -> str | None:
         return f"merged calls fail with {type(error).__name__}"
 
 
-def _passes(operation: Operation, calls: Sequence[Call]) -> Iterator[list[Alone]]:
+def _passes(operation: Operation, calls: Sequence[RecordedCall]) -> Iterator[list[Alone]]:
     """Yield calls to merge: of different requests, and of different steps of them."""
     alike: defaultdict[Hashable, defaultdict[int, list[Alone]]] = defaultdict(lambda: defaultdict(list))
     for call in calls:

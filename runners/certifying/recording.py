@@ -18,7 +18,7 @@ CODING = ("encode", "decode")
 
 
 @dataclass(frozen=True)
-class Call:
+class RecordedCall:
     """One unmerged call of a module's method."""
 
     component: str
@@ -34,7 +34,7 @@ class Recording:
     """Calls in order; `begin` starts the next request."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
         self._request = -1
 
     def begin(self) -> None:
@@ -43,7 +43,7 @@ class Recording:
     def add(self, component: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         # Copied, since pipelines may change their tensors in place afterwards.
         args, kwargs, output = pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs, output))
-        self.calls.append(Call(component, method, self._request, args, kwargs, output))
+        self.calls.append(RecordedCall(component, method, self._request, args, kwargs, output))
 
 
 @contextmanager

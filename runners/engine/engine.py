@@ -41,12 +41,12 @@ from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.opening import Opening
 from runners.engine.passes.buckets import fitting
-from runners.engine.passes.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass, Verdict
+from runners.engine.passes.executor import TOO_LARGE, CallOutput, Executor, FailedPass, Pass, Verdict
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.pipeline_run import PipelineRun, Reached, park
 from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.sampler_steps import SamplerStep, step_together
-from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls
+from runners.engine.step_cache.automatic import AutomaticStepCache, Workload, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
 from runners.engine.views.factory import ViewFactory
@@ -249,8 +249,8 @@ class Engine:
             return ticket.request.step_cache
         request, family = ticket.request, self._model.family
         sample_tokens = self._automatic.sample_tokens
-        running = Load.of([request, *(each.request for each in self._running)], family, sample_tokens)
-        waiting = Load.of((each.request for each in self._waiting), family, sample_tokens)
+        running = Workload.of([request, *(each.request for each in self._running)], family, sample_tokens)
+        waiting = Workload.of((each.request for each in self._waiting), family, sample_tokens)
         remaining_s = ticket.deadline.at_s - self._clock()
         return self._automatic.choose(denoiser_calls(request, family), remaining_s, running, waiting)
 
@@ -290,7 +290,7 @@ class Engine:
         outcomes = self._executor.run([parked.call for parked in batch])
         self._check_answers()
         for parked, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, CallOutput):
                 self._unchecked.append((parked.run.ticket, outcome.verdict))
             # Another image of the same request may have failed and ended it.
             if parked.run.ticket in self._running:

@@ -21,7 +21,7 @@ from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made, Waveform
-from runners.engine.passes.executor import Answer, Outcome
+from runners.engine.passes.executor import CallOutput, Outcome
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.sampler_steps import SamplerStep
 from runners.engine.second_pass import resized, second_request, upscaled
@@ -88,9 +88,9 @@ class PipelineRun:
 
     def resume(self, outcome: Outcome) -> Reached:
         """Give the pipeline the outcome that it waits for. Raises whatever the pipeline raises."""
-        self._tiled |= isinstance(outcome, Answer) and outcome.tiled
+        self._tiled |= isinstance(outcome, CallOutput) and outcome.tiled
         reached: Reached = (
-            self._greenlet.switch(outcome.output) if isinstance(outcome, Answer) else self._greenlet.throw(outcome)
+            self._greenlet.switch(outcome.output) if isinstance(outcome, CallOutput) else self._greenlet.throw(outcome)
         )
         return reached
 

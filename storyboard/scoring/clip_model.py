@@ -1,4 +1,4 @@
-"""A CLIP that measures how alike pictures and texts are."""
+"""A CLIP that measures how well pictures show what texts say."""
 
 from __future__ import annotations
 
@@ -46,31 +46,25 @@ class ClipScoringModel:
     @torch.no_grad()
     def cosines(self, pairs: Sequence[Pair]) -> list[float]:
         """Return the cosine of each pair, -1 to 1: one forward for all pictures, one for all texts. Blocks."""
-        sides = [side for pair in pairs for side in pair]
-        images = iter(self._embed_images([side for side in sides if isinstance(side, Image.Image)]))
-        texts = iter(self._embed_texts([side for side in sides if isinstance(side, str)]))
-        vectors = torch.stack([next(texts if isinstance(side, str) else images) for side in sides])
-        vectors = torch.nn.functional.normalize(vectors, dim=-1).view(len(pairs), 2, -1)  # (pairs, sides, C)
-        cosines: list[float] = (vectors[:, 0] * vectors[:, 1]).sum(-1).tolist()
+        images, texts = zip(*pairs, strict=True)
+        cosines: list[float] = (self.embed_images(images) * self._embed_texts(texts)).sum(-1).tolist()
         return cosines
 
-    def _embed_images(self, images: list[Image.Image]) -> Tensor | list[Tensor]:
-        if not images:
-            return []
+    @torch.no_grad()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return vectors of length 1, (images, C). Blocks."""
         pixels = self._pixels(images=[image.convert("RGB") for image in images], return_tensors="pt").pixel_values
-        embedded: Tensor = self._model.get_image_features(pixel_values=pixels.to(self._model.device)).pooler_output
-        return embedded  # (images, C)
+        embedded = self._model.get_image_features(pixel_values=pixels.to(self._model.device)).pooler_output
+        return torch.nn.functional.normalize(embedded, dim=-1)
 
-    def _embed_texts(self, texts: list[str]) -> Tensor | list[Tensor]:
-        """Return the texts' vectors; texts longer than the model's limit are cut off."""
-        if not texts:
-            return []
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return vectors of length 1, (texts, C); texts longer than the model's limit are cut off."""
         # No mask: the tower is causal, so what follows a text's end does not change it.
         ids = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            list(texts), padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
         ).input_ids
-        embedded: Tensor = self._model.get_text_features(input_ids=ids.to(self._model.device)).pooler_output
-        return embedded  # (texts, C)
+        embedded = self._model.get_text_features(input_ids=ids.to(self._model.device)).pooler_output
+        return torch.nn.functional.normalize(embedded, dim=-1)
 
 
 def _tokenizer_folder(clip: Path) -> Path:

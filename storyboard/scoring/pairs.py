@@ -6,7 +6,6 @@ from PIL import Image
 
 from models.catalogue.sources import Source
 
-Pair = tuple[Image.Image, Image.Image | str]
-"""What is compared."""
+Pair = tuple[Image.Image, str]
 Asked = tuple[Source, Pair]
 """A pair, and the CLIP that is to compare it."""

@@ -47,10 +47,6 @@ class ClipScorer:
         """Return the cosine of a picture and a text, -1 to 1. Raises Busy."""
         return await self._compare(self.clip, (image, text))
 
-    async def likeness(self, one: Image.Image, other: Image.Image) -> float:
-        """Return the cosine of two pictures, -1 to 1. Raises Busy."""
-        return await self._compare(self.clip, (one, other))
-
 
 @dataclass(frozen=True)
 class Scorers:

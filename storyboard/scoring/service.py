@@ -21,7 +21,7 @@ MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
 """BentoML drops requests that it expects to take longer; a comparison takes milliseconds, and none may be dropped."""
 MAX_FRAME_BYTES = 2**26
-"""Room for two images, each with more pixels than any model generates."""
+"""Room for an image with more pixels than any model generates."""
 NAME = "_scorer"
 """Cannot be a model's id, which begins with a letter or a digit."""
 
@@ -58,7 +58,7 @@ def scorer_service(device: str) -> Any:
 
         @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:
-            """Return how alike each pair is, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
+            """Return the cosine of each pair, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
             return await self._host.cosines(asked)
 
         @bentoml.on_shutdown

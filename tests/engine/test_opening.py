@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.generation.events import Failed, Queued, Started
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from models.weights.loading import LoadedModel
 from runners.engine import opening
 from runners.engine.engine import Engine
@@ -29,13 +29,13 @@ def lone_engine(tiny_model: LoadedModel) -> Iterator[Engine]:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """Keeps all videos from being decoded until it is set."""
-    released, decode = Event(), Video.frames
+    released, decode = Event(), UploadedVideo.frames
 
-    def frames(self: Video) -> Iterator[Image.Image]:
+    def frames(self: UploadedVideo) -> Iterator[Image.Image]:
         released.wait()
         return decode(self)
 
-    monkeypatch.setattr(Video, "frames", frames)
+    monkeypatch.setattr(UploadedVideo, "frames", frames)
     yield released
     released.set()
 
@@ -64,14 +64,14 @@ async def test_frames_of_who_has_ended_are_not_decoded(
     lone_engine: Engine, held: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
-    frames = Video.frames
+    frames = UploadedVideo.frames
 
-    def counted(self: Video) -> Iterator[Image.Image]:
+    def counted(self: UploadedVideo) -> Iterator[Image.Image]:
         for image in frames(self):
             decoded.append(self.num_frames)
             yield image
 
-    monkeypatch.setattr(Video, "frames", counted)
+    monkeypatch.setattr(UploadedVideo, "frames", counted)
     ticket = lone_engine.submit(request(pose_video=video(3), face_video=video(4)))
     ticket.cancel()
     assert is_cancelled([event async for event in ticket.events()][-1])
@@ -90,7 +90,7 @@ async def test_large_videos_run_one_after_the_other(tiny_model: LoadedModel, mon
 
 
 async def test_a_video_that_is_not_one_ends_its_own_request(lone_engine: Engine) -> None:
-    broken = Video(b"none", (64, 64), 3, 8.0)
+    broken = UploadedVideo(b"none", (64, 64), 3, 8.0)
     events, others = await asyncio.gather(draw(lone_engine, request(pose_video=broken)), draw(lone_engine, request()))
     assert isinstance(events[-1], Failed)
     assert events[-1].message == "pose_video cannot be decoded"

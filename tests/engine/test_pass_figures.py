@@ -11,7 +11,7 @@ import torch
 from prometheus_client import REGISTRY
 
 from models.catalogue.families import Stage
-from processes.machine.nvml import Reading
+from processes.machine.nvml import CardReading
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
 from runners.host import cards as cards_room
@@ -81,7 +81,7 @@ def test_a_card_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: (1 + int(device[-1])) * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 2 * 2**30)
-    monkeypatch.setattr(cards_room, "reading", lambda uuid: {"GPU-1b2c": Reading(0.5, 60, 70.0)}[uuid])
+    monkeypatch.setattr(cards_room, "reading", lambda uuid: {"GPU-1b2c": CardReading(0.5, 60, 70.0)}[uuid])
     found = cards_room.cards()
     assert list(found) == ["cuda:0", "cuda:1"]
     assert found["cuda:1"].model_dump() == {

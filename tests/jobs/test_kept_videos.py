@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from core.generation.request import VIDEOS, GenerationRequest, Task
+from core.generation.animation import VIDEOS
+from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from jobs.inputs import content_digest, plain_fields, restored_fields, store_inputs
 from storage.client import Storage

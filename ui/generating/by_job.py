@@ -26,7 +26,7 @@ PREVIEWS = 10
 
 
 @dataclass(frozen=True)
-class Drawing:
+class JobProgress:
     """The state of a job."""
 
     job: Job
@@ -39,7 +39,7 @@ class Drawing:
 
 async def draw(
     jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: Stage | StoryStage
-) -> AsyncGenerator[Drawing, None]:
+) -> AsyncGenerator[JobProgress, None]:
     """Yield what to show, until the job has ended. Raises Refused and Unreachable.
 
     Closing the generator does not stop the job.
@@ -50,27 +50,27 @@ async def draw(
         wanted["preview_every"] = max(1, steps // PREVIEWS)
     begun_s = time.monotonic()
     job = await jubako.submit(wanted.pop("prompt"), api, **wanted)
-    yield Drawing(job, stage.html())
+    yield JobProgress(job, stage.html())
     with suppress(Refused, Unreachable):
         async with aclosing(jubako.events(job)) as events:
             shown_s = 0.0
             async for event in events:
                 if stage.handle(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
                     shown_s = time.monotonic()
-                    yield Drawing(job, stage.html(), stage.hint)
+                    yield JobProgress(job, stage.html(), stage.hint)
     job = await jubako.job(job.id)
     if not job.ended:
-        yield Drawing(job, ended(LOST), stage.hint)
+        yield JobProgress(job, ended(LOST), stage.hint)
         return
     yield await _end(jubako, job, stage, time.monotonic() - begun_s)
 
 
-async def _end(jubako: AsyncJubako, job: Job, stage: Stage | StoryStage, seconds: float) -> Drawing:
+async def _end(jubako: AsyncJubako, job: Job, stage: Stage | StoryStage, seconds: float) -> JobProgress:
     if job.status != "completed":
         said = "Cancelled." if job.status == "cancelled" else job.error or job.message
-        return Drawing(job, ended(said), job.hint)
+        return JobProgress(job, ended(said), job.hint)
     files = await asyncio.to_thread(save, job, await jubako.results(job))
-    return Drawing(job, ended(stage.said_of(job, seconds)), job.hint, tuple(files))
+    return JobProgress(job, ended(stage.said_of(job, seconds)), job.hint, tuple(files))
 
 
 def save(job: Job, results: list[Result]) -> list[Path]:

@@ -10,7 +10,7 @@ import gradio as gr
 from client.results import Model
 
 
-class Basics:
+class BasicControls:
     """Four sliders, laid out here; `sized` is whether the size is chosen, rather than taken from an image."""
 
     def __init__(self, sized: bool = True) -> None:

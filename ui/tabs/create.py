@@ -10,10 +10,10 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.conditions import KNOWN as CONDITIONS
 from ui.request.conditions import Conditions
-from ui.request.settings import KNOWN, Settings
+from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
 
 TASK, API = "text-to-image", "text_to_image"
@@ -47,7 +47,7 @@ class _Create:
         page.when_opened(self._models_known, [self.model, self.negative, self._examples])
         self.model.input(_model_chosen, [page.models, self.model], self.negative, **QUIET)
         vary = gr.State(0)
-        filled = [self.prompt, self.negative, self.model, *self.settings.outputs, *self.conditions.outputs]
+        filled = [self.prompt, self.negative, self.model, *self.controls.outputs, *self.conditions.outputs]
         knows = ("prompt", "negative_prompt", *KNOWN, *CONDITIONS)
         page.reuses.append(Reuse("Create", [TASK], filled, self._filled, knows, self._studio.hints, vary))
         self._connect(vary)
@@ -63,12 +63,12 @@ class _Create:
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.negative = gr.Textbox(label="Negative prompt", placeholder="What to keep out", lines=1)
             with gr.Accordion("Settings", open=True):
-                self.settings = Settings(self._page, self.model, [TASK])
+                self.controls = Controls(self._page, self.model, [TASK])
             self.conditions = Conditions(self._page, self.model, TASK)
 
     @property
     def given(self) -> set[Any]:
-        return {self.prompt, self.negative, self.model, *self.settings.inputs, *self.conditions.inputs}
+        return {self.prompt, self.negative, self.model, *self.controls.inputs, *self.conditions.inputs}
 
     def read(self, given: dict[Any, Any]) -> dict[str, Any]:
         """Return the API's parameters."""
@@ -76,7 +76,7 @@ class _Create:
             "prompt": given[self.prompt],
             "model": given[self.model],
             "negative_prompt": given[self.negative] or None,
-            **self.settings.read(given),
+            **self.controls.read(given),
             **self.conditions.read(given),
         }
 
@@ -87,24 +87,24 @@ class _Create:
             taken = button.click(
                 lambda prompt=prompt, seed=seed: (prompt, seed, True),
                 None,
-                [self.prompt, self.settings.seed, self.settings.locked],
+                [self.prompt, self.controls.seed, self.controls.locked],
                 **QUIET,
             )
             self._write_after(taken.then(self._draw, self.given, self._outputs, **QUIET))
 
     @property
     def _outputs(self) -> list[Any]:
-        return self._studio.outputs(self.settings.seed, self._images)
+        return self._studio.outputs(self.controls.seed, self._images)
 
     def _write_after(self, event: Any) -> None:
         event.then(self._code.written, self.given, self._code.outputs, **QUIET)
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         def asked() -> tuple[str, dict[str, Any]]:
-            return API, {**self.read(given), "seed": self.settings.next_seed(given)}
+            return API, {**self.read(given), "seed": self.controls.next_seed(given)}
 
         async for update in self._studio.drawn(
-            request, asked, lambda files: shown_in(self._images, files), self.settings.seed
+            request, asked, lambda files: shown_in(self._images, files), self.controls.seed
         ):
             yield update
 
@@ -119,7 +119,7 @@ class _Create:
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model if its own is not served here."""
-        model = first_of(able(models, TASK), parameters.get("model"))
+        model = earlier_or_first(able(models, TASK), parameters.get("model"))
         if model is None:
             return {}
         negative = parameters.get("negative_prompt", "")
@@ -127,7 +127,7 @@ class _Create:
             self.prompt: parameters["prompt"],
             self.negative: gr.Textbox(negative, visible=bool(model.fields["negative_prompt"])),
             self.model: model.id,
-            **self.settings.filled(model, parameters, locked=locked),
+            **self.controls.filled(model, parameters, locked=locked),
             **self.conditions.filled(model, parameters),
         }
 

@@ -11,9 +11,9 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.canvas import Canvas
-from ui.request.settings import KNOWN, Settings
+from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
 
 WAYS = {
@@ -64,7 +64,7 @@ class _Edit:
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.strength = gr.Slider(0, 1, 0.8, step=0.01, label="Strength", info="How much of it may change.")
             with gr.Accordion("Settings", open=False):
-                self.settings = Settings(self._page, self.model, list(WAYS), sized=False)
+                self.controls = Controls(self._page, self.model, list(WAYS), sized=False)
 
     def _lay_out_results(self) -> None:
         self._studio.lay_out_stage()
@@ -83,13 +83,13 @@ class _Edit:
     @property
     def given(self) -> set[Any]:
         own = {self.way, self.more, self.prompt, self.model, self.strength, self._page.models}
-        return {*own, *self.canvas.inputs, *self.settings.inputs}
+        return {*own, *self.canvas.inputs, *self.controls.inputs}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the API's name and its parameters. Raises NothingToDraw."""
         way = given[self.way]
         edited = self.canvas.read(given, masked=way == "inpaint")
-        shared = {"prompt": given[self.prompt], "model": given[self.model], **self.settings.read(given)}
+        shared = {"prompt": given[self.prompt], "model": given[self.model], **self.controls.read(given)}
         if way == "edit":
             return APIS[way], {**shared, "images": [str(edited.image), *(path for path, _ in given[self.more] or ())]}
         mask = {"mask": str(edited.mask)} if edited.mask else {}
@@ -101,11 +101,11 @@ class _Edit:
 
     def _connect(self) -> None:
         vary = gr.State(0)
-        filled = [self.prompt, self.model, *self.canvas.outputs, *self._following, *self.settings.outputs]
+        filled = [self.prompt, self.model, *self.canvas.outputs, *self._following, *self.controls.outputs]
         knows = ("prompt", "strength", *KNOWN)
         self._page.reuses.append(Reuse("Edit", WAYS, filled, self._filled, knows, self._studio.hints, vary))
         results = [self._compared, self._images, self._go_on, self._after, *self._code.outputs]
-        outputs = self._studio.outputs(self.settings.seed, *results)
+        outputs = self._studio.outputs(self.controls.seed, *results)
         starts = [self._studio.start.click, self.prompt.submit, vary.change]
         gr.on(starts, self._draw, self.given, outputs, **QUIET)
         self._go_on.click(_as_background, self._after, self.canvas.editor, **QUIET)
@@ -115,7 +115,7 @@ class _Edit:
 
         def asked() -> tuple[str, dict[str, Any]]:
             api, parameters = self.read(given)
-            used.update(parameters, seed=self.settings.next_seed(given))
+            used.update(parameters, seed=self.controls.next_seed(given))
             return api, used
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
@@ -129,13 +129,13 @@ class _Edit:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
+        async for update in self._studio.drawn(request, asked, show, self.controls.seed):
             yield update
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model if its own is not served here."""
         way = parameters["task"]
-        model = first_of(able(models, way), parameters.get("model"))
+        model = earlier_or_first(able(models, way), parameters.get("model"))
         if model is None:
             return {}
         image, *more = parameters.get("images") or [parameters.get("image")]
@@ -148,7 +148,7 @@ class _Edit:
             **(strength if "strength" in parameters else {}),
             self.more: gr.Gallery(more, visible=way == "edit"),
             **self.canvas.filled(image, parameters.get("mask")),
-            **self.settings.filled(model, parameters, locked=locked),
+            **self.controls.filled(model, parameters, locked=locked),
         }
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:

@@ -15,7 +15,7 @@ from ui.generating.finished_jobs import completed, deleting, fetched_each, is_vi
 from ui.generating.stage import hints
 from ui.page import QUIET, Page
 from ui.parameters import parameters_of, table
-from ui.request.settings import new_seed
+from ui.request.controls import new_seed
 from ui.reuse import LISTED, Reuse, left_out, missing
 
 JOBS = 24

@@ -20,8 +20,8 @@ from ui.generating.stage import hints
 from ui.generating.story_stage import StoryStage
 from ui.page import QUIET, Page, able, choices, chosen
 from ui.request.alike import Alike
-from ui.request.basics import Basics
-from ui.request.settings import new_seed
+from ui.request.basics import BasicControls
+from ui.request.controls import new_seed
 from ui.snippets.said import PLAN, STORY
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
@@ -78,7 +78,7 @@ class _Storyboard:
                 self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0)
                 self.locked = gr.Checkbox(False, label="Keep it")
             with gr.Accordion("Settings", open=False):
-                self.basics = Basics()
+                self.basics = BasicControls()
             with gr.Accordion("Plan", open=False, elem_id="story-plan"):
                 gr.Markdown(
                     "What each frame shows, to be changed before it is drawn. Without one here, the server plans."

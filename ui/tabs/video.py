@@ -13,9 +13,9 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import NothingToDraw, Studio
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
+from ui.request.controls import KNOWN, Controls
 from ui.request.figure import Figure
-from ui.request.settings import KNOWN, Settings
 from ui.reuse import Reuse
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
@@ -53,9 +53,9 @@ class _Video:
         page.keep_states(self.model, *TASKS)
         page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
         self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
-        outputs = self._studio.outputs(self.settings.seed, self.clip, *self._code.outputs)
+        outputs = self._studio.outputs(self.controls.seed, self.clip, *self._code.outputs)
         vary = gr.State(0)
-        filled = [self.prompt, self.model, *following, *self.figure.files.values(), *self.settings.outputs]
+        filled = [self.prompt, self.model, *following, *self.figure.files.values(), *self.controls.outputs]
         knows = ("prompt", "num_frames", "fps", *KNOWN)
         page.reuses.append(Reuse("Video", TASKS, filled, self._filled, knows, self._studio.hints, vary))
         gr.on([self._studio.start.click, self.prompt.submit, vary.change], self._draw, self.given, outputs, **QUIET)
@@ -73,12 +73,12 @@ class _Video:
                 self.frames = gr.Slider(1, 81, 9, step=1, label="Frames")
                 self.fps = gr.Slider(1, 60, 16, step=1, label="Frames a second")
             with gr.Accordion("Settings", open=False):
-                self.settings = Settings(self._page, self.model, list(TASKS), upscaled=False)
+                self.controls = Controls(self._page, self.model, list(TASKS), upscaled=False)
 
     @property
     def given(self) -> set[Any]:
         files = {self.image, self.last_image, *self.figure.files.values()}
-        return {self.prompt, *files, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
+        return {self.prompt, *files, self.model, self.frames, self.fps, *self.controls.inputs, self._page.models}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the API's name and its parameters. Raises NothingToDraw."""
@@ -95,7 +95,7 @@ class _Video:
         parameters = {
             "prompt": given[self.prompt],
             "model": given[self.model],
-            **self.settings.read(given),
+            **self.controls.read(given),
             "num_frames": int(given[self.frames]) or None,
             "fps": int(given[self.fps]) or None,
         }
@@ -109,7 +109,7 @@ class _Video:
         def asked() -> tuple[str, dict[str, Any]]:
             nonlocal api
             api, parameters = self.read(given)
-            used.update(parameters, seed=self.settings.next_seed(given))
+            used.update(parameters, seed=self.controls.next_seed(given))
             return api, used
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
@@ -119,12 +119,12 @@ class _Video:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
+        async for update in self._studio.drawn(request, asked, show, self.controls.seed):
             yield update
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model if its own is not served here."""
-        model = first_of(able(models, parameters["task"]), parameters.get("model"))
+        model = earlier_or_first(able(models, parameters["task"]), parameters.get("model"))
         if model is None:
             return {}
         # Without its pose video, the clip will be as long as the one that is chosen next.
@@ -139,7 +139,7 @@ class _Video:
             **self.figure.filled(model, parameters),
             self.frames: frames,
             self.fps: fps,
-            **self.settings.filled(model, parameters, locked=locked),
+            **self.controls.filled(model, parameters, locked=locked),
         }
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:

@@ -21,7 +21,7 @@ from core.generation.draft import Draft
 from core.generation.hints import header_text, ignored_hint, renamed
 from core.generation.prompt_syntax import PromptSyntax
 from core.generation.request import GenerationRequest, Task
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.entry import Entry
@@ -175,7 +175,7 @@ def _images(gateway: Gateway, form: ImageForm, entry: Entry, task: Task) -> tupl
     if len(form.init_images) > 1:
         raise InvalidRequest("init_images", f"{len(form.init_images)} were given; a mask belongs to one image")
     image = form.init_images[0]
-    assert isinstance(image, Upload) and isinstance(form.mask, Upload)  # noqa: PT018  # as files they came
+    assert isinstance(image, UploadedImage) and isinstance(form.mask, UploadedImage)  # noqa: PT018  # as files they came
     repainting = repainting_of(form, image, form.mask, fit)
     part, mask = repainting.part
     if form.inpainting_fill != ITSELF and task is Task.INPAINT:

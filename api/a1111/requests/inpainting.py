@@ -10,7 +10,7 @@ from api.a1111.requests.forms import ImageForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
 from core.pixels.fitting import Fit, Size
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import encode_preview
 from gateway.media.reading.costs import PIXEL_BYTES
 from gateway.media.reading.decoded_kinds import IMAGE, MASK
@@ -34,8 +34,8 @@ Box = tuple[int, int, int, int]
 class Repainting:
     """An image, a soft mask of its size, and the box that is generated; None for all of it."""
 
-    image: Upload
-    mask: Upload
+    image: UploadedImage
+    mask: UploadedImage
     box: Box | None
     fit: Fit
 
@@ -45,7 +45,7 @@ class Repainting:
         return 0 if self.box is None else self.image.width * self.image.height
 
     @property
-    def part(self) -> tuple[Upload, Upload]:
+    def part(self) -> tuple[UploadedImage, UploadedImage]:
         """The part of image and mask that is generated. Blocks."""
         if self.box is None:
             return self.image, self.mask
@@ -64,7 +64,7 @@ class Repainting:
             return whole
 
 
-def repainting_of(form: ImageForm, image: Upload, mask: Upload, fit: Fit) -> Repainting:
+def repainting_of(form: ImageForm, image: UploadedImage, mask: UploadedImage, fit: Fit) -> Repainting:
     """Return how a form's mask is repainted. Blocks. Raises InvalidRequest."""
     blurs = [radius * side / full for radius, side, full in zip(form.blurs, image.size, mask.size, strict=True)]
     with BUDGET.of(image.width * image.height * PIXEL_BYTES):
@@ -77,7 +77,7 @@ def repainting_of(form: ImageForm, image: Upload, mask: Upload, fit: Fit) -> Rep
         return Repainting(image, _again(soft), box, fit)
 
 
-def filled(image: Upload, mask: Upload, size: Size, fit: Fit, fill: int) -> Upload:
+def filled(image: UploadedImage, mask: UploadedImage, size: Size, fit: Fit, fill: int) -> UploadedImage:
     """Return the image at the generated size, its masked part filled with what it starts from. Blocks."""
     with BUDGET.of(size[0] * size[1] * PIXEL_BYTES * _COPIES):
         pixels, where = image.resized(*size, fit).open(), mask.resized(*size, fit).open()
@@ -119,11 +119,11 @@ def _spread(image: Image.Image, mask: Image.Image) -> Image.Image:
     return colours.convert("RGB")
 
 
-def _bytes(image: Upload) -> int:
+def _bytes(image: UploadedImage) -> int:
     return image.width * image.height * PIXEL_BYTES * _COPIES
 
 
-def _again(image: Image.Image) -> Upload:
+def _again(image: Image.Image) -> UploadedImage:
     """Return an image as an upload, which is kept compressed while it waits."""
     field, kind = ("mask", MASK) if image.mode == "L" else ("init_images", IMAGE)
     return uploaded(encode_preview(image), field, image.width * image.height, kind)

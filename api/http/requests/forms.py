@@ -8,16 +8,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.http.refusals import InvalidForm
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
 from gateway.media.reading.decoding import uploaded_field
 from gateway.media.reading.uploads import in_image_thread
 from gateway.media.reading.videos import uploaded_video
 from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)
-
-FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
-"""Fields of a request that have files, by our names."""
 
 
 async def check_files(fields: dict[str, Any], names: Collection[str]) -> None:

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
+from api.describing.events import EVENT_STREAM
 from core.errors import JubakoError
 from core.tasks import end
 from processes.http.closing_stream import ClosingResponse
 
 T = TypeVar("T")
 
-EVENT_STREAM = "text/event-stream"
 SILENCE_S = 10.0
 """Silence after which a ping is sent: proxies close streams that are silent for a minute, some after 15 s."""
 PING = ": ping\n\n"

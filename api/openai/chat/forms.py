@@ -16,7 +16,7 @@ MAX_MODALITIES = 10
 Conversation = Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)]
 
 
-class Parameters(Tuning, ImagesForm):
+class ImageParameters(Tuning, ImagesForm):
     """The image parameters of chats and responses; never used by itself."""
 
     fit: FitChoice = None
@@ -33,7 +33,7 @@ class ImageConfig(BaseModel):
     aspect_ratio: str | None = Field(default=None, description="WIDTH:HEIGHT, in place of size.")
 
 
-class ChatForm(Parameters):
+class ChatForm(ImageParameters):
     """`POST /v1/chat/completions`; fields that are about text are ignored."""
 
     messages: Conversation = Field(
@@ -45,7 +45,7 @@ class ChatForm(Parameters):
     stream_options: StreamOptions | None = None
 
 
-class ResponseForm(Parameters):
+class ResponseForm(ImageParameters):
     """`POST /v1/responses`; fields that are about text are ignored."""
 
     input: str | Conversation = Field(

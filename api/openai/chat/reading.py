@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from api.http.requests.parsing import read_body
-from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, Parameters, StreamOptions
+from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, ImageParameters, StreamOptions
 from api.openai.chat.turns import Turn, turn_of
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.naming import entry_for, stand_in_hint
@@ -24,7 +24,7 @@ from settings import settings
 
 KindT = TypeVar("KindT", list[Any], dict[str, Any])
 TOOL = "image_generation"
-_OF_IMAGES = (Parameters.model_fields.keys() | NAMES.keys()) - {"response_format", "stream"}
+_OF_IMAGES = (ImageParameters.model_fields.keys() | NAMES.keys()) - {"response_format", "stream"}
 """Fields beside a conversation that are about images. Chat's `response_format` is about text."""
 _OF_CHAT = {"messages", "model", "stream", "modalities", "image_config", "stream_options"}
 _OF_RESPONSES = {"input", "model", "stream", "tools", "tool_choice"}

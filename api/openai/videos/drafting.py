@@ -13,9 +13,10 @@ from api.openai.sizes import check_size, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
 from core.errors import InvalidRequest
+from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
-from core.generation.request import VIDEOS, GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.clip_files import first_frame
 from gateway.media.reading.uploads import in_image_thread
@@ -48,14 +49,14 @@ async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) ->
 
 
 @dataclass(frozen=True)
-class Source:
+class RemixSource:
     """The video that a remix starts from: its job, and its file."""
 
     job: Job
     file: bytes
 
 
-async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> GenerationRequest:
+async def admit_remix(gateway: Gateway, source: RemixSource, prompt: str) -> GenerationRequest:
     """Check and charge for a remix: a video like another, with the same first frame and a new prompt.
 
     Raises InvalidRequest, UnknownModel for a model that is no longer served, or RateExceeded.

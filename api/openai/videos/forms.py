@@ -8,8 +8,9 @@ from pydantic import Field
 
 from api.openai.forms import Prompt
 from api.openai.sizes import AUTO, AspectRatio, SizeText
+from core.generation.animation import AnimationVideos
 from core.generation.client_fields import ClientFields, Seed
-from core.generation.draft import FitChoice, Followed, FramesPerSecond, Loras, NumFrames, Reproducible, Scheduler
+from core.generation.draft import FitChoice, FramesPerSecond, Loras, NumFrames, Reproducible, Scheduler
 from core.generation.request import Priority
 from core.generation.tuning import Tuning
 from core.pixels.upload import Pixels
@@ -17,7 +18,7 @@ from core.pixels.upload import Pixels
 MAX_SECONDS = 600
 
 
-class VideoForm(Followed, Tuning, ClientFields):
+class VideoForm(AnimationVideos, Tuning, ClientFields):
     """`POST /v1/videos`."""
 
     prompt: Prompt

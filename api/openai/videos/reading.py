@@ -14,8 +14,8 @@ from api.openai.others import translated
 from api.openai.reading import form_from, present, with_loras
 from api.openai.references import without_references
 from api.openai.videos.forms import VideoForm
+from core.generation.animation import VIDEOS
 from core.generation.hints import ignored_hint
-from core.generation.request import VIDEOS
 
 REFERENCE = "input_reference"
 FILES = (REFERENCE, *VIDEOS)

@@ -19,7 +19,7 @@ from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.reading import form_from
 from api.openai.videos.answers import Variant, content_of, file_of, is_video, video_of
 from api.openai.videos.described import CONTENT, SYNCHRONOUS, Video, VideoDeleted, VideoList
-from api.openai.videos.drafting import Source, admit_remix, admit_video
+from api.openai.videos.drafting import RemixSource, admit_remix, admit_video
 from api.openai.videos.forms import RemixForm, VideoForm
 from api.openai.videos.listing import Order as ListOrder
 from api.openai.videos.listing import video_page
@@ -106,7 +106,7 @@ async def remix_video(request: Request, video_id: str) -> JSONResponse:
     """Start a video with the first frame, the seed and the parameters of another, and a new prompt."""
     form = form_from(await read_fields(request, ()), RemixForm)
     job = await _desk().get(video_id)
-    source = Source(job, await file_of(job, current_storage()))
+    source = RemixSource(job, await file_of(job, current_storage()))
     admitted = await admit_remix(current_gateway(), source, form.prompt)
     order = _order(request, admitted, job.output_format, repeatable=False)
     return _shown((await _desk().submit(replace(order, remixed_from=job.id)))[0])

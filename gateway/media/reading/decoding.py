@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from core.errors import InvalidRequest
 from core.pixels.fitting import Fit, placed, placement
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.reading.budget import Budget
 from gateway.media.reading.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
 from gateway.media.reading.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
@@ -43,7 +43,7 @@ _KINDS = {"mask": MASK, "control_image": CONTROL}
 """How to decode a field's files; all others are IMAGE."""
 
 
-def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list[Upload]:
+def uploaded_field(field: str, files: list[bytes], max_px: int) -> UploadedImage | list[UploadedImage]:
     """Check the files of one field of a form; only `images` takes several, of `max_px` pixels together.
 
     Blocks. Raises InvalidRequest.
@@ -74,20 +74,20 @@ def uploaded_files(
     *,
     most: int = MAX_IMAGES,
     whole: bool = False,
-) -> tuple[Upload, ...]:
+) -> tuple[UploadedImage, ...]:
     """Check files that belong together, `max_px` pixels in all, each as in `uploaded`. Blocks.
 
     Raises InvalidRequest, also for more than `most`.
     """
     check_count(field, len(files), most)
-    uploads: list[Upload] = []
+    uploads: list[UploadedImage] = []
     for file in files:
         left_px = max_px - sum(upload.width * upload.height for upload in uploads)
         uploads.append(uploaded(file, field, left_px, kind, whole))
     return tuple(uploads)
 
 
-def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> Upload:
+def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> UploadedImage:
     """Check that a file can be decoded; `whole` checks it at full size. The upload is upright by its EXIF data. Blocks.
 
     Raises InvalidRequest when it is no image, damaged, has more than `max_px` pixels, or would take too much memory.
@@ -104,7 +104,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
             # Some decoders read modes that cannot be converted.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
             upright = upright_size(file, full_size)
-        return Upload(kept(data), upright, partial(_decoded, kind, field))
+        return UploadedImage(kept(data), upright, partial(_decoded, kind, field))
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def loaded(file: Image.Image, field: str, wanted: tuple[int, int], extra_bytes: 
         yield
 
 
-def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
+def hole_in(data: bytes, field: str, max_px: int) -> UploadedImage | None:
     """Return a mask of the fully transparent parts of an image, or None if it has none. Blocks.
 
     The image must have been checked already.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from core.generation.request import GenerationRequest
-from core.pixels.upload import Upload, pixels_of
+from core.pixels.upload import UploadedImage, pixels_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def _opened(request: GenerationRequest) -> GenerationRequest:
 
 
 def _holds_upload(value: Any) -> bool:
-    return any(isinstance(each, Upload) for each in (value if isinstance(value, tuple) else (value,)))
+    return any(isinstance(each, UploadedImage) for each in (value if isinstance(value, tuple) else (value,)))
 
 
 def _pixels(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import InvalidRequest
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from core.pixels.video_frames import UnreadableVideo, decoding_bytes, examined
 from gateway.media.reading.decoding import BUDGET, check_count
 from gateway.media.reading.kept import kept
@@ -17,7 +17,7 @@ _ON_BLACK = ("mask_video", "pose_video")
 """In masks and poses, black means nothing."""
 
 
-def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> Video:
+def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> UploadedVideo:
     """Check the one file of a field, of at most `max_px` pixels in all frames. Blocks. Raises InvalidRequest."""
     if not files:
         raise InvalidRequest(field, "is an empty list")
@@ -30,7 +30,7 @@ def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> Video:
             found = examined(data, max_px)
     except UnreadableVideo as error:
         raise InvalidRequest(field, str(error)) from error
-    return Video(
+    return UploadedVideo(
         kept(data),
         found.size,
         found.num_frames,

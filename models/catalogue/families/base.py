@@ -139,7 +139,7 @@ class PromptWindow:
 
 
 @dataclass(frozen=True)
-class Animation:
+class AnimationSpec:
     """How a figure is moved by videos of poses and of a face."""
 
     face_px: int
@@ -242,7 +242,7 @@ class Family:
     """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""
     loops: bool = False
     """Whether its pipelines need a last image, so that without one a video ends with its first."""
-    animation: Animation | None = None
+    animation: AnimationSpec | None = None
     """How its pipelines animate a figure; None if they take no videos."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""

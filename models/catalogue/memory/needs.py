@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from models.catalogue.families import FAMILIES, IN_ONE_CALL, TEXT_ENCODERS
 from models.catalogue.memory.figures import RESERVE_GIB, Figures
 from models.catalogue.memory.options import Memory
+from settings.sections.devices import CPU
 
 HERE = ""
 """The model's own device."""
 ALL_HERE: Mapping[str, str] = {}
-
-CPU = "cpu"
 
 DIGITS = 6
 """Sums of GiB are rounded to this many digits, so that float error does not keep out what fits exactly."""

@@ -28,7 +28,7 @@ KEPT = "_JUBAKO_PLACES"
 Places = Mapping[str, tuple[Place, ...]]
 
 
-def placed(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Places:
+def replica_places(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Places:
     """Return the places of each local model's replicas. Raises StartError."""
     demands = _demands(settings, served, local)
     given = settings.device, settings.memory_budget_gib, settings.beside_gib, demands
@@ -40,9 +40,9 @@ def placed(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Pla
     return {model: tuple(map(_read, places)) for model, places in kept["places"].items()}
 
 
-def placed_once(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Mapping[str, Place]:
+def single_places(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Mapping[str, Place]:
     """Return the place of each model, for a process that runs one replica of each. Raises StartError."""
-    places = placed(settings, served, local)
+    places = replica_places(settings, served, local)
     for model, several in places.items():
         if len(several) > 1:
             raise StartError(

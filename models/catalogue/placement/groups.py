@@ -12,7 +12,7 @@ from models.catalogue.placement.place import Demand, Place, Spot
 
 
 @dataclass(frozen=True)
-class Group:
+class SpotGroup:
     spots: tuple[Spot, ...]
 
     @cached_property
@@ -20,7 +20,7 @@ class Group:
         first, *others = self.spots
         return first.place._replace(others=tuple(spot.place.device for spot in others))
 
-    def shares_spots_with(self, other: Group) -> bool:
+    def shares_spots_with(self, other: SpotGroup) -> bool:
         return not self._all_spots.isdisjoint(other.spots)
 
     @cached_property
@@ -41,7 +41,7 @@ class Group:
         return gib_by_device(self.place.devices, demand.memory_gib, dict(demand.elsewhere_gib))
 
 
-def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
+def groups_of(spots: Sequence[Spot], demand: Demand) -> list[SpotGroup]:
     """Return the groups where one replica may run. Raises StartError if there is none."""
     allowed = _allowed(spots, demand)
     by_device = {spot.place.device: spot for spot in allowed}
@@ -54,22 +54,22 @@ def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
     return groups
 
 
-def sizes(groups: Sequence[Group]) -> str:
+def sizes(groups: Sequence[SpotGroup]) -> str:
     """Describe the memory of the groups' devices."""
     spots = [spot for group in groups for spot in group.spots]
     said = {spot.place.device: f"{spot.free_gib:.1f} of {spot.total_gib:.1f} GiB free" for spot in spots}
     return ", ".join(f"{device} {size}" for device, size in said.items())
 
 
-def _from(first: Spot, count: int, by_device: dict[str, Spot]) -> Group | None:
+def _from(first: Spot, count: int, by_device: dict[str, Spot]) -> SpotGroup | None:
     number = _number(first)
     if number is None:
         # A CPU is used by all processes; which devices other names without a number mean, only torch knows.
-        return Group((first,))
+        return SpotGroup((first,))
     kind = first.place.device.partition(":")[0]
     found = [by_device.get(f"{kind}:{each}") for each in range(number, number + count)]
     spots = tuple(spot for spot in found if spot is not None)
-    return Group(spots) if len(spots) == count else None
+    return SpotGroup(spots) if len(spots) == count else None
 
 
 def _number(spot: Spot) -> int | None:

@@ -13,14 +13,14 @@ from models.catalogue.placement.search import Search
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlacementPlan:
     places: Mapping[str, tuple[Place, ...]]
     """The places of each model's replicas, at least one each."""
     notes: tuple[str, ...] = ()
     """Remarks for the operator."""
 
 
-def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
+def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> PlacementPlan:
     """Place one replica of each model, largest first, then further replicas, then the models that fill what is left.
 
     Each goes to the best spot with room; if there is none, those placed before may be moved. If a model's first replica
@@ -40,7 +40,7 @@ def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
     planner.put_those_without_room()
     planner.fill(filling)
     places = {demand.model: tuple(group.place for group in planner.assigned.of(demand.model)) for demand in demands}
-    return Plan(places, tuple(planner.notes(demands)))
+    return PlacementPlan(places, tuple(planner.notes(demands)))
 
 
 class _Planner:

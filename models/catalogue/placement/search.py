@@ -8,7 +8,7 @@ from math import isinf
 
 from models.catalogue.memory.needs import DIGITS
 from models.catalogue.placement.assignment import Assignment
-from models.catalogue.placement.groups import Group
+from models.catalogue.placement.groups import SpotGroup
 from models.catalogue.placement.place import Demand
 
 MOST_STEPS = 1000
@@ -18,7 +18,7 @@ MOST_STEPS = 1000
 class Search:
     """A depth-first search, best groups first, so that equal demands always give the same assignment."""
 
-    def __init__(self, empty: Assignment, groups: Mapping[str, Sequence[Group]], steps: int = MOST_STEPS) -> None:
+    def __init__(self, empty: Assignment, groups: Mapping[str, Sequence[SpotGroup]], steps: int = MOST_STEPS) -> None:
         """`groups` are the possible places of each model's replicas; `steps` is the budget for all calls together."""
         self._empty = empty
         self._groups = groups
@@ -55,7 +55,7 @@ class Search:
         return sum(_most_on(tried, demand, group, count) for group in self._groups[demand.model])
 
 
-def _most_on(tried: Assignment, demand: Demand, group: Group, count: int) -> int:
+def _most_on(tried: Assignment, demand: Demand, group: SpotGroup, count: int) -> int:
     if group.crowded:
         count = min(count, 1)
     for device, gib in group.needed_gib(demand).items():

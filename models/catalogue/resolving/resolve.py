@@ -26,7 +26,7 @@ from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, last_image_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.deadlines import allowed_s
 from models.catalogue.resolving.idle import without_idle
-from models.catalogue.resolving.second_pass import hires_of
+from models.catalogue.resolving.second_pass import second_pass_of
 from models.catalogue.resolving.sizes import (
     check_proportions,
     fit_for,
@@ -86,7 +86,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     scheduler = _scheduler(draft, entry, settings)
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, entry, snaps=server.snaps_sizes)
-    hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
+    hires = second_pass_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
     frames = frames_of(draft, entry, settings)
     request = GenerationRequest(
         model=entry.id,

@@ -20,7 +20,7 @@ FIELD = "hires"
 _TASK = Task.IMAGE_TO_IMAGE
 
 
-def hires_of(
+def second_pass_of(
     draft: Draft, entry: Entry, size: Size, steps: int, scheduler: str, *, upscales: bool
 ) -> Mapping[str, Any]:
     """Return the request's field for a second pass over images of this size. Raises InvalidRequest.

@@ -10,8 +10,8 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
 from core.pixels.fitting import Fit, Size, placed, placement
-from core.pixels.upload import Pixels, Upload
-from core.pixels.video import Video
+from core.pixels.upload import Pixels, UploadedImage
+from core.pixels.video import UploadedVideo
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
@@ -39,11 +39,12 @@ def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Si
     image = draft.leading
     if image is None:
         width, height = draft.width or defaults.width, draft.height or defaults.height
-    elif draft.width is None and draft.height is None:
-        width, height = fitted_size(*image.size, limits)
+    elif draft.width is not None:
+        width, height = draft.width, draft.height or _other_side(draft.width, image.height / image.width, limits)
+    elif draft.height is not None:
+        width, height = _other_side(draft.height, image.width / image.height, limits), draft.height
     else:
-        width = draft.width or _other_side(draft.height, image.width / image.height, limits)
-        height = draft.height or _other_side(width, image.height / image.width, limits)
+        width, height = fitted_size(*image.size, limits)
     if snaps:
         width, height = fitted_size(width, height, limits)
     check_size(width, height, limits)
@@ -66,13 +67,13 @@ def fitted_size(width: int, height: int, limits: Limits) -> Size:
     return sides[0], sides[1]
 
 
-def check_proportions(field: str, image: Pixels | Video) -> None:
+def check_proportions(field: str, image: Pixels | UploadedVideo) -> None:
     """Raise InvalidRequest for an image so elongated that models would scale it to something huge."""
     if too_long(*image.size):
         raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {PROPORTION}")
 
 
-def fit_for(draft: Draft, image: Pixels | Video, size: Size, limits: Limits) -> Fit:
+def fit_for(draft: Draft, image: Pixels | UploadedVideo, size: Size, limits: Limits) -> Fit:
     """Return how to fit an image to the size: as asked, or cropped if the proportions differ by more than rounding.
 
     A requested size is taken as exact; one derived from an image was rounded to the model's multiple.
@@ -91,7 +92,7 @@ def resized(image: Pixels, width: int, height: int, fit: Fit = Fit.STRETCH, back
     """Return the image at this size, unchanged if it has it already. An upload knows its own background."""
     if image.size == (width, height):
         return image
-    if isinstance(image, Upload):
+    if isinstance(image, UploadedImage):
         return image.resized(width, height, fit)
     # Masks are not smoothed: areas that their author did not paint must not be partly repainted.
     is_mask = image.mode == "L"
@@ -117,7 +118,7 @@ def seen_size(field: str, entry: Entry, size: Size) -> Size:
 
 def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[str, ...]:
     """Return hints about how images and videos were fitted to the size."""
-    given: dict[str, Pixels | Video | None] = {
+    given: dict[str, Pixels | UploadedVideo | None] = {
         "image": draft.image,
         "last_image": draft.last_image,
         "control_image": draft.control_image,
@@ -136,7 +137,7 @@ def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[
     return tuple(filter(None, (snapped, *hints)))
 
 
-def _cropped(name: str, image: Pixels | Video, draft: Draft, size: Size, limits: Limits) -> str | None:
+def _cropped(name: str, image: Pixels | UploadedVideo, draft: Draft, size: Size, limits: Limits) -> str | None:
     if fit_for(draft, image, size, limits) is not Fit.CROP:
         return None
     return cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)
@@ -151,9 +152,8 @@ def _in_proportions(image: Pixels, size: Size) -> tuple[float, float]:
     return image.width * scale, image.height * scale
 
 
-def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
+def _other_side(side: int, proportion: float, limits: Limits) -> int:
     """Return the side that was not given, by the image's proportions."""
-    assert side is not None
     most = limits.max_pixels // side // limits.multiple_px * limits.multiple_px
     return _nearest_allowed(min(side * proportion, most), limits)
 

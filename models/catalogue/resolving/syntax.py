@@ -11,8 +11,8 @@ from core.generation.prompt_syntax import (
     MOST_WEIGHT,
     LoraTag,
     PromptSyntax,
-    parts_of,
     plain_text,
+    prompt_parts,
     suspected_syntax,
     without_lora_tags,
 )
@@ -68,7 +68,7 @@ def _lora(tag: LoraTag) -> Lora:
 
 def _check_weights(draft: Draft) -> None:
     for field in PROMPTS:
-        parts = parts_of(getattr(draft, field))
+        parts = prompt_parts(getattr(draft, field))
         if len(parts) > MOST_PARTS:
             raise InvalidRequest(field, f"has {len(parts)} parts between BREAKs; at most {MOST_PARTS} are allowed")
         for weight in (fragment.weight for part in parts for fragment in part):

@@ -9,7 +9,7 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import MOST_FPS
 from core.pixels.fitting import Size
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
@@ -58,7 +58,7 @@ def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str
     return {"num_frames": frames, "fps": fps}
 
 
-def fps_of(asked: int | None, poses: Video | None, settings: TaskSettings) -> int:
+def fps_of(asked: int | None, poses: UploadedVideo | None, settings: TaskSettings) -> int:
     """Return a clip's frame rate: the requested one, or else that of the poses up to the most that clips have."""
     own = round(min(max(poses.fps, 1), MOST_FPS)) if poses and poses.fps else None
     return asked or own or settings.defaults.fps

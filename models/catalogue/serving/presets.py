@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from core.errors import StartError
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
-from models.catalogue.memory.needs import CPU, HERE, needed_gib
+from models.catalogue.memory.needs import HERE, needed_gib
 from models.catalogue.memory.options import (
     Memory,
     clashing_with_controlnets,
@@ -16,6 +16,7 @@ from models.catalogue.memory.options import (
     denoisers_of,
     memory_mistakes,
 )
+from settings.sections.devices import CPU
 
 FLOAT8 = "float8_e4m3fn"
 

@@ -8,8 +8,8 @@ from models.catalogue.sources import Source
 from models.weights.describing.fields import entry_fields, undeclared_entry_fields
 from models.weights.describing.files import look_at_file
 from models.weights.describing.folders import OfNoFamily, look_at_folder
+from models.weights.describing.model_folder import ModelFolder, folder_of
 from models.weights.describing.not_pipelines import only_checkpoint
-from models.weights.describing.places import Place, place_of
 from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import refuse_incomplete
@@ -23,19 +23,19 @@ def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]
     """
     if source.is_one_file:
         return entry_fields(look_at_file(source, name, allow_pickle=allow_pickle), source)
-    place = place_of(source)
-    if not place.has("model_index.json"):
-        file = only_checkpoint(place)
+    folder = folder_of(source)
+    if not folder.has("model_index.json"):
+        file = only_checkpoint(folder)
         return describe(file, name, allow_pickle=allow_pickle)
-    return _of_pipeline(place, name, allow_pickle=allow_pickle)
+    return _of_pipeline(folder, name, allow_pickle=allow_pickle)
 
 
-def _of_pipeline(place: Place, name: str, *, allow_pickle: bool) -> dict[str, Any]:
-    if not place.remote:
-        refuse_incomplete(place.root, place.source)
-    found = look_at_folder(place, name, allow_pickle=allow_pickle)
+def _of_pipeline(folder: ModelFolder, name: str, *, allow_pickle: bool) -> dict[str, Any]:
+    if not folder.remote:
+        refuse_incomplete(folder.root, folder.source)
+    found = look_at_folder(folder, name, allow_pickle=allow_pickle)
     if isinstance(found, OfNoFamily):
-        with explained(place.source):
-            own = undeclared_fields(place.root, found.pipeline)
-        return undeclared_entry_fields(found, own, place.source)
-    return entry_fields(found, place.source)
+        with explained(folder.source):
+            own = undeclared_fields(folder.root, found.pipeline)
+        return undeclared_entry_fields(found, own, folder.source)
+    return entry_fields(found, folder.source)

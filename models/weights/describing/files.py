@@ -11,9 +11,9 @@ from core.errors import LoadFailed
 from models.catalogue.families import FAMILIES
 from models.catalogue.single_files import without_ending
 from models.catalogue.sources import Source
-from models.weights.describing.kinds import Kind, kind_of
+from models.weights.describing.kinds import FileKind, kind_of
 from models.weights.describing.looks import Look, Weights
-from models.weights.describing.places import Card, listing, local_card
+from models.weights.describing.model_folder import ModelCard, listing, local_card
 from models.weights.fetching.explanations import explained, explained_fetch
 from models.weights.fetching.fetch import local_path, refuse_pickle_name
 from models.weights.files.completing import is_gguf
@@ -46,7 +46,7 @@ def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
     )
 
 
-def _card(source: Source) -> tuple[dict[str, int], Card]:
+def _card(source: Source) -> tuple[dict[str, int], ModelCard]:
     if source.repo is None:
         path = local_path(source)
         return {}, local_card(path.parent)
@@ -78,7 +78,7 @@ def _is_whole(held: Contents, family: str) -> bool:
     return not family.startswith(WITH_T5) or any("t5" in name for name in held.text)
 
 
-def _weights(held: Contents, kind: Kind, size_bytes: int, *, quantized: bool) -> Weights:
+def _weights(held: Contents, kind: FileKind, size_bytes: int, *, quantized: bool) -> Weights:
     denoiser = FAMILIES[kind.family].denoiser
     parts = {denoiser: held.denoiser, "vae": held.vae, "text_encoder": held.text}
     counts = {name: sum(tensor.numel() for tensor in tensors.values()) for name, tensors in parts.items()}

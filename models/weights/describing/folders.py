@@ -12,7 +12,7 @@ from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.presence import NOT_LOADED
 from models.weights.describing.looks import Look, Weights
-from models.weights.describing.places import Card, Place
+from models.weights.describing.model_folder import ModelCard, ModelFolder
 from models.weights.fetching.fetch import PICKLES, refused_pickle
 
 VARIANT = re.compile(r"\.(?P<variant>[a-z]\w*)(-\d{5}-of-\d{5})?\.safetensors$")
@@ -27,32 +27,32 @@ class OfNoFamily:
     name: str
     pipeline: str
     weights: Weights
-    card: Card
+    card: ModelCard
     variant: str | None
 
 
-def look_at_folder(place: Place, name: str, *, allow_pickle: bool) -> Look | OfNoFamily:
+def look_at_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> Look | OfNoFamily:
     """Return what a pipeline is. Raises LoadFailed with what to do, or LoadInterrupted."""
-    index = place.read_json("model_index.json")
+    index = folder.read_json("model_index.json")
     pipeline = str(index.get("_class_name", ""))
     if not pipeline:
         raise LoadFailed("its model_index.json names no pipeline")
     parts = [name for name, part in index.items() if isinstance(part, list) and part[0] and name not in NOT_LOADED]
-    configs = {part: place.read_json(f"{part}/config.json") for part in parts}
-    sampler = place.read_json("scheduler/scheduler_config.json")
+    configs = {part: folder.read_json(f"{part}/config.json") for part in parts}
+    sampler = folder.read_json("scheduler/scheduler_config.json")
     family = _family(pipeline, index, configs, sampler, name)
     denoiser = next((part for part in ("unet", "transformer", "prior") if part in parts), parts[0] if parts else "")
-    variant = _variant(place, denoiser)
-    weights = _weights(place, parts, denoiser, variant, allow_pickle=allow_pickle)
+    variant = _variant(folder, denoiser)
+    weights = _weights(folder, parts, denoiser, variant, allow_pickle=allow_pickle)
     if family is None or _edits_by_instruction(configs):
         other = "StableDiffusionInstructPix2PixPipeline" if family else pipeline
-        return OfNoFamily(name, other, weights, place.card, variant)
+        return OfNoFamily(name, other, weights, folder.card, variant)
     vae, unet = configs.get("vae", {}), configs.get("unet", {})
     return Look(
         name=name,
         family=family,
         weights=weights,
-        card=place.card,
+        card=folder.card,
         tasks=_tasks(index, configs, name),
         sampler=sampler,
         variant=variant,
@@ -128,26 +128,28 @@ def _native_px(configs: Mapping[str, Mapping[str, Any]]) -> int | None:
     return sample * factor
 
 
-def _variant(place: Place, denoiser: str) -> str | None:
+def _variant(folder: ModelFolder, denoiser: str) -> str | None:
     """Return the variant of the weights to use: None for plain ones, unless there is a half-precision variant."""
-    names = [name for name in place.sizes if name.startswith(f"{denoiser}/") and name.endswith(".safetensors")]
+    names = [name for name in folder.sizes if name.startswith(f"{denoiser}/") and name.endswith(".safetensors")]
     variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in names}
     known = sorted({each for each in variants.values() if each}, key=lambda each: each != "fp16")
     return known[0] if known and ("fp16" in known or None not in variants.values()) else None
 
 
-def _weights(place: Place, parts: list[str], denoiser: str, variant: str | None, *, allow_pickle: bool) -> Weights:
+def _weights(
+    folder: ModelFolder, parts: list[str], denoiser: str, variant: str | None, *, allow_pickle: bool
+) -> Weights:
     parameters: dict[str, int] = {}
     stored: dict[str, int] = {}
     total_bytes = 0
     for part in parts:
-        files = _files(place, part, variant)
-        total_bytes += sum(place.sizes[name] for name in files)
+        files = _files(folder, part, variant)
+        total_bytes += sum(folder.sizes[name] for name in files)
         pickles = [name for name in files if name.endswith(PICKLES)]
         if pickles and not allow_pickle:
             raise refused_pickle(pickles[0])
-        parameters[part] = sum(place.sizes[name] // PICKLED_BYTES for name in pickles)
-        for counts in (place.header(name).parameter_count for name in files if name.endswith(".safetensors")):
+        parameters[part] = sum(folder.sizes[name] // PICKLED_BYTES for name in pickles)
+        for counts in (folder.header(name).parameter_count for name in files if name.endswith(".safetensors")):
             parameters[part] += sum(counts.values())
             if part == denoiser:
                 stored = {kind: stored.get(kind, 0) + count for kind, count in counts.items()}
@@ -155,9 +157,9 @@ def _weights(place: Place, parts: list[str], denoiser: str, variant: str | None,
     return Weights(kept, max(stored, key=lambda kind: stored[kind], default=""), total_bytes)
 
 
-def _files(place: Place, part: str, variant: str | None) -> list[str]:
+def _files(folder: ModelFolder, part: str, variant: str | None) -> list[str]:
     """Return a component's weight files: the variant's, or else plain ones, or else pickles."""
-    own = [name for name in place.sizes if name.startswith(f"{part}/") and name.count("/") == 1]
+    own = [name for name in folder.sizes if name.startswith(f"{part}/") and name.count("/") == 1]
     weights = [name for name in own if name.endswith(".safetensors")]
     variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in weights}
     for wanted in (variant, None):

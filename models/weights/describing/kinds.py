@@ -124,7 +124,7 @@ EDIT_PLUS = ("2509", "2511", "plus")
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What a single file is."""
 
     family: str
@@ -133,7 +133,7 @@ class Kind:
     tasks: tuple[Task, ...] = ()
 
 
-def kind_of(tensors: Tensors, held: Contents, name: str) -> Kind:
+def kind_of(tensors: Tensors, held: Contents, name: str) -> FileKind:
     """Return what a file is; `name`, in lower case, tells what tensors do not. Raises LoadFailed."""
     inferred = _inferred(tensors, held)
     family = _family(inferred, held.denoiser)
@@ -141,7 +141,7 @@ def kind_of(tensors: Tensors, held: Contents, name: str) -> Kind:
         raise LoadFailed(_refusal(tensors, inferred))
     exact = _within(family, held.denoiser, name)
     repo = _repo(inferred) if inferred != UNKNOWN_TYPE or family == "stable-diffusion" else ""
-    return Kind(exact, _bases(exact, family, repo, name), _tasks(held.denoiser))
+    return FileKind(exact, _bases(exact, family, repo, name), _tasks(held.denoiser))
 
 
 def _family(inferred: str, denoiser: Tensors) -> str | None:

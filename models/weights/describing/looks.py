@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.generation.request import Task
-from models.weights.describing.places import Card
-
-UNSAID: Mapping[str, Any] = {}
+from models.weights.describing.model_folder import ModelCard
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Look:
     """Its name for people, which often tells what files do not, such as the number of steps it was distilled to."""
     family: str
     weights: Weights
-    card: Card
+    card: ModelCard
     tasks: tuple[Task, ...] = ()
     """All its tasks; empty: all of its family."""
     sampler: Mapping[str, Any] = field(default_factory=dict)

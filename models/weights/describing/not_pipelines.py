@@ -6,7 +6,7 @@ from core.errors import LoadFailed
 from core.wording import some
 from models.catalogue.single_files import CHECKPOINTS
 from models.catalogue.sources import Source
-from models.weights.describing.places import Place
+from models.weights.describing.model_folder import ModelFolder
 
 IN_AN_ENTRY = "of an entry in JUBAKO_CATALOGUE"
 KINDS = (
@@ -23,21 +23,21 @@ ADAPTERS = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 LORA = "a LoRA; name it in the entry's `loras`, or put it into the folder of LoRAs"
 
 
-def only_checkpoint(place: Place) -> Source:
-    """Return the only checkpoint of a place without a pipeline. Raises LoadFailed if there is none, or several."""
-    if any(place.has(name) for name in ADAPTERS):
+def only_checkpoint(folder: ModelFolder) -> Source:
+    """Return the only checkpoint of a folder without a pipeline. Raises LoadFailed if there is none, or several."""
+    if any(folder.has(name) for name in ADAPTERS):
         raise LoadFailed(f"it is {LORA}")
-    if config := place.read_json("config.json"):
+    if config := folder.read_json("config.json"):
         raise LoadFailed(f"it is {_component(config)}")
-    files = [name for name in sorted(place.sizes) if name.endswith(CHECKPOINTS) and "/" not in name]
+    files = [name for name in sorted(folder.sizes) if name.endswith(CHECKPOINTS) and "/" not in name]
     safe = [name for name in files if name.endswith((".safetensors", ".gguf"))] or files
     if not safe:
         raise LoadFailed("it has no model_index.json, and no checkpoint: it is not a pipeline in diffusers layout")
     if len(safe) > 1:
         raise LoadFailed(
-            f"it has no model_index.json, but {len(safe)} checkpoints; name one: {some(_written(place, safe))}"
+            f"it has no model_index.json, but {len(safe)} checkpoints; name one: {some(_written(folder, safe))}"
         )
-    return _inside(place, safe[0])
+    return _inside(folder, safe[0])
 
 
 def _component(config: dict[str, object]) -> str:
@@ -50,13 +50,13 @@ def _component(config: dict[str, object]) -> str:
     return f"{kind or 'a component'} alone, and no pipeline in diffusers layout: it has no model_index.json"
 
 
-def _written(place: Place, names: list[str]) -> list[str]:
-    return [str(_inside(place, name)) for name in names]
+def _written(folder: ModelFolder, names: list[str]) -> list[str]:
+    return [str(_inside(folder, name)) for name in names]
 
 
-def _inside(place: Place, name: str) -> Source:
-    source = place.source
+def _inside(folder: ModelFolder, name: str) -> Source:
+    source = folder.source
     if source.path is not None:
-        return Source(path=place.root / name)
+        return Source(path=folder.root / name)
     inside = "/".join(filter(None, (source.subfolder, name)))
     return source.model_copy(update={"subfolder": None, "file": inside})

@@ -31,7 +31,7 @@ LOG_EVERY_SHARE = 0.1
 Report = Callable[[Download], None]
 
 
-class Meter:
+class DownloadMeter:
     """Adds up the bars of one load, which several threads update, and reports and logs the sum."""
 
     def __init__(self, name: str, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,18 +39,18 @@ class Meter:
         self._report = report
         self._clock = clock
         self._lock = threading.Lock()
-        self._bars: list[Bar] = []
+        self._bars: list[DownloadBar] = []
         self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
         self._logged_at_s = clock()
         self._logged_share = 0.0
 
-    def add(self, bar: Bar) -> None:
+    def add(self, bar: DownloadBar) -> None:
         """Count a bar; its initial value was there before, and does not count towards the speed."""
         with self._lock:
             self._bars.append(bar)
             self._marks = deque((at_s, done + int(bar.n)) for at_s, done in self._marks)
 
-    def move(self, bar: Bar, count: int) -> None:
+    def move(self, bar: DownloadBar, count: int) -> None:
         with self._lock:
             bar.n += count
             download = self._download()
@@ -77,11 +77,11 @@ class Meter:
         log.info("downloading %s: %.1f of %.1f MB (%d%%), %.1f MB/s", self._name, done, total, int(100 * share), speed)
 
 
-_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+_METER: ContextVar[DownloadMeter | None] = ContextVar("meter", default=None)
 _EXPECTED: ContextVar[Callable[[], int]] = ContextVar("expected", default=lambda: 0)
 
 
-class Bar(tqdm):
+class DownloadBar(tqdm):
     """A hidden progress bar, created in the thread that called the hub's client, and updated in others."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -105,16 +105,16 @@ class Bar(tqdm):
 @contextmanager
 def reporting_downloads(name: str, report: Report) -> Iterator[None]:
     """Report and log what this thread downloads from the hub in the block; `report` is called in any thread."""
-    token = _METER.set(Meter(name, report))
+    token = _METER.set(DownloadMeter(name, report))
     try:
         yield
     finally:
         _METER.reset(token)
 
 
-def bar_class() -> type[Bar] | None:
+def bar_class() -> type[DownloadBar] | None:
     """Return the hub's option `tqdm_class`; None, which shows bars on a terminal, outside of `reporting_downloads`."""
-    return Bar if _METER.get() else None
+    return DownloadBar if _METER.get() else None
 
 
 def reported_snapshot(repo_id: str, **options: Any) -> str:

@@ -126,7 +126,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CallOutput:
     """A call's output, which the device may still be computing."""
 
     output: Any
@@ -135,7 +135,7 @@ class Answer:
     """Whether an autoencoder worked in tiles, which may change pixels."""
 
 
-Outcome = Answer | JubakoError
+Outcome = CallOutput | JubakoError
 """A call's answer, or the error in its place."""
 
 
@@ -160,7 +160,7 @@ class Executor:
         self._device = model.device
         self._model = model
         self._limits = limits
-        self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._memo: OrderedDict[Hashable, CallOutput] = OrderedDict()
         self._memo_bytes = 0
         self._before: Stopwatch | None = None
         self._cores = _core_turns() if self._device.type == "cpu" else None
@@ -185,15 +185,15 @@ class Executor:
         for key, outcome in known.items():
             if key in self._memo:
                 self._memo.move_to_end(key)
-            elif isinstance(outcome, Answer):
+            elif isinstance(outcome, CallOutput):
                 self._remember(key, outcome)
         return [known[key] for key in keys]
 
     def _checked(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Wait for outcomes that will be cached for others, and replace unusable ones by errors."""
-        return [(isinstance(each, Answer) and each.verdict.refusal()) or each for each in outcomes]
+        return [(isinstance(each, CallOutput) and each.verdict.refusal()) or each for each in outcomes]
 
-    def _remember(self, key: Hashable, answer: Answer) -> None:
+    def _remember(self, key: Hashable, answer: CallOutput) -> None:
         # Cloned, since a view would keep the whole batch in memory.
         self._memo[key] = replace(answer, output=pytree.tree_map_only(torch.Tensor, torch.clone, answer.output))
         # A running total, since there may be thousands of small ones.
@@ -288,7 +288,7 @@ class Executor:
         self._unlearn(operation.part)
         ends = accumulate(call.samples for call in calls)
         return [
-            Answer(call.answered(own), Verdict(begun, slice(end - call.samples, end)), tiles)
+            CallOutput(call.answered(own), Verdict(begun, slice(end - call.samples, end)), tiles)
             for call, own, end in zip(calls, split(output, batch), ends, strict=False)
         ]
 
@@ -311,5 +311,5 @@ def _core_turns() -> CoreTurns | None:
         return None
 
 
-def _bytes_in(answer: Answer) -> int:
+def _bytes_in(answer: CallOutput) -> int:
     return sum(tensor.nbytes for tensor in tensors_in(answer.output))

@@ -18,7 +18,7 @@ KNOWN_SIZES = 256
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """The work of a number of images and clips."""
 
     images: int
@@ -28,15 +28,15 @@ class Load:
     @classmethod
     def of(
         cls, requests: Iterable[GenerationRequest], family: Family, sample_tokens: Callable[[GenerationRequest], float]
-    ) -> Load:
+    ) -> Workload:
         images, tokens = 0, 0.0
         for each in requests:
             images += each.num_images
             tokens += each.runs * sample_tokens(each) * samples_in_call(each, family)
         return cls(images, tokens)
 
-    def __add__(self, other: Load) -> Load:
-        return Load(self.images + other.images, self.tokens + other.tokens)
+    def __add__(self, other: Workload) -> Workload:
+        return Workload(self.images + other.images, self.tokens + other.tokens)
 
 
 def samples_in_call(request: GenerationRequest, family: Family) -> float:
@@ -94,7 +94,7 @@ class AutomaticStepCache:
         self._recent_s = KEPT * self._recent_s + seconds
         self._recent_tokens = KEPT * self._recent_tokens + denoised_tokens
 
-    def choose(self, calls: float, remaining_s: float, running: Load, waiting: Load) -> StepCache:
+    def choose(self, calls: float, remaining_s: float, running: Workload, waiting: Workload) -> StepCache:
         """Return the mode for a request that starts now and has `remaining_s` until its deadline.
 
         `calls` is the number of denoiser calls for each of its images, which count among the `running` ones.
@@ -103,11 +103,11 @@ class AutomaticStepCache:
             return StepCache.FAST
         return StepCache.QUALITY if self._exceeds_a_pass(running + waiting) else StepCache.OFF
 
-    def _round_s(self, running: Load) -> float:
+    def _round_s(self, running: Workload) -> float:
         """Return the seconds in which each image gets one call; 0 before anything is known."""
         if not self._recent_tokens:
             return 0.0
         return running.tokens * self._recent_s / self._recent_tokens
 
-    def _exceeds_a_pass(self, load: Load) -> bool:
+    def _exceeds_a_pass(self, load: Workload) -> bool:
         return load.images > self._limits.max_running or load.tokens > self._limits.batch_tokens

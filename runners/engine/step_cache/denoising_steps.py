@@ -22,8 +22,8 @@ from runners.engine.step_cache.policy import POLICIES
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of a denoiser call within a step; outputs at one place are extrapolated from step to step."""
+class CallPosition:
+    """The position of a denoiser call within a step; outputs at one position are extrapolated from step to step."""
 
     component: str
     number: int
@@ -43,7 +43,7 @@ class _Step:
     """Whether all of its calls are predicted, as far as known."""
     calls: Counter[str] = field(default_factory=Counter)
     """By component."""
-    places: set[Place] = field(default_factory=set)
+    positions: set[CallPosition] = field(default_factory=set)
     conditional: Any = None
     """The output of its last call with the prompt, or the prompt's half of a call for both."""
 
@@ -81,8 +81,8 @@ class DenoisingSteps:
         self._unguided = family.unguided
         self._perturbs = family.perturbed_calls > 0
         self._park = park
-        self._sites: dict[Place, CallSite] = {}
-        """By the places of the last step's calls."""
+        self._sites: dict[CallPosition, CallSite] = {}
+        """By the positions of the last step's calls."""
         self._number = 0
         """The 0-based number of the current step, or of the next one between steps."""
         self._sampler_calls = 0
@@ -113,20 +113,20 @@ class DenoisingSteps:
         if part.stage is Stage.CONTROL:
             # The residuals of a predicted step are not used.
             return ((), None) if step.skipped else self._computed(step, make_call())
-        place = Place(part.component, step.calls[part.component], step.guided)
+        position = CallPosition(part.component, step.calls[part.component], step.guided)
         step.calls[part.component] += 1
         if self._perturbs and not step.guided:
             # An unperturbed output as the perturbed one has no guiding effect.
-            return step.conditional if place.number else self._before_perturbed(step, place, make_call)
+            return step.conditional if position.number else self._before_perturbed(step, position, make_call)
         if self._unguided is not Unguided.SECOND_CALL or step.guided:
-            return self._answered(step, place, make_call)
-        if place.number % 2 == 0:
-            step.conditional = self._answered(step, place, make_call)
+            return self._answered(step, position, make_call)
+        if position.number % 2 == 0:
+            step.conditional = self._answered(step, position, make_call)
         return step.conditional
 
-    def _before_perturbed(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
+    def _before_perturbed(self, step: _Step, position: CallPosition, make_call: Callable[[], ModuleCall]) -> Any:
         """Answer the call with both halves, and keep the prompt's half to answer the step's further calls."""
-        output = self._answered(step, place, make_call)
+        output = self._answered(step, position, make_call)
         step.conditional = pytree.tree_map(lambda leaf: leaf[len(leaf) // 2 :], output)
         return output
 
@@ -154,19 +154,19 @@ class DenoisingSteps:
             return False
         if guided != self._last.guided:
             return False
-        sites = [self._sites[place] for place in self._last.places]
+        sites = [self._sites[position] for position in self._last.positions]
         return bool(sites) and all(site.trusts(self._number, steps) for site in sites)
 
-    def _answered(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
-        step.places.add(place)
-        if step.skipped and self._last is not None and place in self._last.places:
-            return self._sites[place].predicted(self._number)
-        # Not at a known place: another denoiser may have taken over.
+    def _answered(self, step: _Step, position: CallPosition, make_call: Callable[[], ModuleCall]) -> Any:
+        step.positions.add(position)
+        if step.skipped and self._last is not None and position in self._last.positions:
+            return self._sites[position].predicted(self._number)
+        # Not at a known position: another denoiser may have taken over.
         step.skipped = False
         output = self._computed(step, make_call())
         if self._policy is None:
             return output
-        return self._sites.setdefault(place, CallSite(self._policy)).corrected(self._number, output)
+        return self._sites.setdefault(position, CallSite(self._policy)).corrected(self._number, output)
 
     def _computed(self, step: _Step, call: ModuleCall) -> Any:
         """Return a call's output; without guidance its halves are equal, and one is computed."""
@@ -186,8 +186,8 @@ class DenoisingSteps:
         if step is not None:
             self.skipped += step.skipped
             step.conditional = None
-            # Drop the places that this step did not call.
-            self._sites = {place: site for place, site in self._sites.items() if place in step.places}
+            # Drop the positions that this step did not call.
+            self._sites = {position: site for position, site in self._sites.items() if position in step.positions}
 
 
 def timesteps_of(view: Any) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from core.generation.prompt_syntax import Fragment, PromptSyntax, parts_of
+from core.generation.prompt_syntax import Fragment, PromptSyntax, prompt_parts
 from models.catalogue.families.base import MAX_ENCODED_TOKENS
 
 
@@ -28,7 +28,7 @@ def chunks_of(pipeline: Any, tokenizer: Any, prompt: str, syntax: PromptSyntax) 
 
     There are at most as many as MAX_ENCODED_TOKENS allows.
     """
-    parts = parts_of(prompt) if syntax is PromptSyntax.A1111 else [[Fragment(prompt)]]
+    parts = prompt_parts(prompt) if syntax is PromptSyntax.A1111 else [[Fragment(prompt)]]
     chunks = (chunk for part in parts for chunk in _chunks(pipeline, tokenizer, part))
     return list(islice(chunks, MAX_ENCODED_TOKENS // tokenizer.model_max_length))
 

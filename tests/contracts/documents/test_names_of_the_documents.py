@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.jobs.routes import jobs_app
-from api.jobs.task_names import meant
+from api.jobs.task_names import model_and_task
 from api.openai.app import openai_app
 from api.pipeline import pipeline_app
 from core.errors import InvalidRequest, OutOfMemory
@@ -118,7 +118,7 @@ class TestWhatAnAddressMeans:
     def meant(self, address: str, *served: str) -> tuple[str, Task]:
         name, kind = address.split("/")
         catalogue: Catalogue = full_catalogue(None).only(served)
-        entry, task = meant(catalogue, catalogue.get(name), kind)
+        entry, task = model_and_task(catalogue, catalogue.get(name), kind)
         return entry.id, task
 
     def test_without_its_base_the_error_says_what_to_serve(self) -> None:

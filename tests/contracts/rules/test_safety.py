@@ -18,7 +18,7 @@ from core.generation.request import GenerationRequest, Task
 from gateway.safety.blocked_words import BlockedWords, read_blocked_words
 from gateway.safety.local import policy_here
 from gateway.safety.pictures import LABELS, as_seen, worst
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import label_scores, safety_services
 from settings.sections.safety import SafetyOptions
 from tests.support.servers.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
@@ -122,20 +122,20 @@ class TestThePolicy:
         )
 
     async def test_a_negative_prompt_may_name_what_it_keeps_out(self) -> None:
-        policy = Policy(BlockedWords.of(["naked"]))
+        policy = ContentPolicy(BlockedWords.of(["naked"]))
         await policy.check_request(self.request(prompt="a tree", negative_prompt="naked"))
         with pytest.raises(ContentPolicyViolation, match="prompt: is refused"):
             await policy.check_request(self.request(prompt="a naked tree"))
 
     @pytest.mark.parametrize("field", ["image", "images", "last_image", "control_image", "reference_image"])
     async def test_every_upload_is_looked_at(self, field: str, detector: Detector, portrait: Image.Image) -> None:
-        policy = Policy(pictures=detector)
+        policy = ContentPolicy(pictures=detector)
         await policy.check_request(self.request(**{field: (photo(),) if field == "images" else photo()}))
         with pytest.raises(ContentPolicyViolation, match=f"{field}: is refused"):
             await policy.check_request(self.request(**{field: (photo(), portrait) if field == "images" else portrait}))
 
     async def test_every_frame_is_looked_at(self, detector: Detector, portrait: Image.Image) -> None:
-        policy = Policy(pictures=detector)
+        policy = ContentPolicy(pictures=detector)
         await policy.check_result(Clip(0, 7, (photo(), photo()), 8))
         for result in (Picture(0, 7, portrait), Clip(0, 7, (photo(), portrait), 8)):
             with pytest.raises(ContentPolicyViolation, match="the result"):

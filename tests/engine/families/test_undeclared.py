@@ -29,7 +29,7 @@ from models.weights.loading import LoadedModel, compiled_for, load
 from runners.certifying import certify, modules
 from runners.certifying.certify import certified
 from runners.certifying.probes import at_once, one_by_one, probes, with_parts
-from runners.certifying.recording import Call
+from runners.certifying.recording import RecordedCall
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import pipeline_arguments
@@ -183,7 +183,10 @@ class WithTable(torch.nn.Module):
 def test_what_never_changes_is_shared_where_it_cannot_be_merged() -> None:
     module, table = WithTable(), torch.rand(1, 4, 8)
     inputs = [torch.rand(1, 4, 8) for _ in range(4)]
-    calls = [Call("unet", "forward", number // 2, (x, table), {}, module(x, table)) for number, x in enumerate(inputs)]
+    calls = [
+        RecordedCall("unet", "forward", number // 2, (x, table), {}, module(x, table))
+        for number, x in enumerate(inputs)
+    ]
     (part,) = modules.untested(calls)
     assert modules.tested(module, part, calls).shared == {"table"}
     assert modules.tested(module, part, calls).together

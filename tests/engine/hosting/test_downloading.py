@@ -18,7 +18,7 @@ from core.generation.events import Download, Loading, Picture
 from jobs.generation import _update
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
-from models.weights.fetching.downloads import Meter, reporting_downloads
+from models.weights.fetching.downloads import DownloadMeter, reporting_downloads
 from models.weights.fetching.fetch import local_path
 from tests.support.engine.drawing import photo, request
 from tests.support.engine.hosts import hosting
@@ -130,7 +130,7 @@ def test_every_tenth_every_ten_seconds_and_the_end_are_logged_with_the_speed(cap
 
     heard: list[Download] = []
     now_s, bar = [0.0], Counted()
-    meter = Meter("sdxl", heard.append, lambda: now_s[0])
+    meter = DownloadMeter("sdxl", heard.append, lambda: now_s[0])
     meter.add(bar)  # type: ignore[arg-type]  # all that is read of a bar
     for _ in range(24):
         now_s[0] += 1

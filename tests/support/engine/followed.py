@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from tests.tiny.videos.wan import TINY_FACE_PX
 
 
@@ -21,9 +21,11 @@ def animated(frames: int, segment_frames: int, seed: int) -> dict[str, object]:
 
 
 @cache
-def video(frames: int, size_px: int = 64, *, seed: int = 0, mode: str = "RGB") -> Video:
+def video(frames: int, size_px: int = 64, *, seed: int = 0, mode: str = "RGB") -> UploadedVideo:
     """Return a video of coarse noise."""
-    return Video(gif(frames, size_px, seed=seed), (size_px, size_px), frames, 10.0, mode="L" if mode == "L" else "RGB")
+    return UploadedVideo(
+        gif(frames, size_px, seed=seed), (size_px, size_px), frames, 10.0, mode="L" if mode == "L" else "RGB"
+    )
 
 
 def gif(frames: int, size_px: int = 64, *, seed: int = 0) -> bytes:

@@ -31,7 +31,7 @@ from core.generation.events import Event
 from core.generation.request import GenerationRequest, Task
 from gateway.assembly import assemble
 from gateway.safety.blocked_words import read_blocked_words
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from jobs.desk.desk import JobDesk
 from jobs.job import Job, Result
 from models.catalogue.serving.served import served_catalogue
@@ -136,7 +136,7 @@ async def guarded_server(folder: Path) -> AsyncIterator[GuardedServer]:
         keyring, limiter, drain, storage = Keyring.of(chosen), RateLimiter(None), Drain(10.0), open_storage(chosen)
         catalogue = served_catalogue(chosen)
         runners = {model: cast(Any, Endless()) for model in catalogue.entries}
-        policy = Policy(read_blocked_words(chosen.blocked_words))
+        policy = ContentPolicy(read_blocked_words(chosen.blocked_words))
         gateway = assemble(chosen, catalogue, runners, limiter, policy)
         maker = Maker(gateway, planner_for(chosen), Scorers(chosen, cast(Any, None)), chosen)
         desk = make_desk(chosen, maker, storage, keyring)

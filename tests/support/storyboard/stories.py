@@ -14,7 +14,7 @@ from PIL import Image
 from core.errors import RateExceeded
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.serving.served import served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
@@ -60,7 +60,6 @@ class Scores:
 
     async def compare(self, clip: Source, pair: Pair) -> float:
         image, text = pair
-        assert isinstance(text, str)
         self.given.append((text, self._of(image, text)))
         return self.given[-1][1]
 
@@ -121,7 +120,7 @@ async def story_studio(settings: Settings) -> AsyncIterator[Studio]:
         for entry in catalogue.entries.values()
     }
     runners = {model: HostRunner(host) for model, host in hosts.items()}
-    gateway = assemble(settings, catalogue, runners, Unmetered(), Policy())
+    gateway = assemble(settings, catalogue, runners, Unmetered(), ContentPolicy())
     try:
         yield Studio(
             Maker(gateway, Scenes(), Scorers(settings, Scores(lambda *_: 1.0).compare), settings), hosts, passes

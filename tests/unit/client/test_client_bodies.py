@@ -11,12 +11,12 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from api.http.requests.forms import FILES
 from api.http.requests.parsing import read_fields
 from api.typed.forms import Stream
 from client.calls import VIDEOS, Body, body_of, first_able, json_of
 from client.connection import sending
 from client.results import Model, Video
+from core.generation.request import FILES
 from tests.support.servers.serving import photo, png
 
 SAID: dict[str, Any] = {

@@ -19,7 +19,7 @@ from core.generation.draft import Draft
 from core.generation.events import Event, Picture
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.resolving.resolve import resolve
 from standalone.in_process import Unmetered
@@ -66,7 +66,7 @@ def test_a_mask_is_refused() -> None:
 
 async def test_no_contract_allows_more_layers_than_the_server() -> None:
     limits = replace(LIMITS_OF_SERVER, max_num_images=4)
-    gateway = Gateway(LAYERED, {}, limits, cast(Any, None), Unmetered(), Policy())
+    gateway = Gateway(LAYERED, {}, limits, cast(Any, None), Unmetered(), ContentPolicy())
     assert (await gateway.admit(taking_apart((640, 640), num_images=4), max_images=10)).num_images == 4
     with pytest.raises(InvalidRequest, match="num_images: 5"):
         await gateway.admit(taking_apart((640, 640), num_images=5), max_images=10)

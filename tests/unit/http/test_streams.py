@@ -26,7 +26,7 @@ from core.generation.events import Event, Picture, Started
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.serving.served import served_catalogue
 from runners.state import ModelState, RunnerState
 from settings import Settings
@@ -67,7 +67,9 @@ def runner() -> SilentRunner:
 @pytest.fixture
 def gateway(runner: SilentRunner) -> Gateway:
     settings = Settings()
-    return assemble(settings, served_catalogue(settings), {"miniature": cast(Any, runner)}, Unmetered(), Policy())
+    return assemble(
+        settings, served_catalogue(settings), {"miniature": cast(Any, runner)}, Unmetered(), ContentPolicy()
+    )
 
 
 async def read_until(texts: AsyncIterator[Any], wanted: Callable[[str], bool]) -> str:

@@ -10,13 +10,13 @@ from core.generation.draft import Draft
 from core.generation.request import Task
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.resolving.resolve import resolve
 from tests.support.resolving import LIMITS_OF_SERVER
 
 CATALOGUE = load_catalogue(*SHIPPED)
-GATEWAY = Gateway(CATALOGUE, {}, LIMITS_OF_SERVER, cast(Any, None), cast(Any, None), Policy())
+GATEWAY = Gateway(CATALOGUE, {}, LIMITS_OF_SERVER, cast(Any, None), cast(Any, None), ContentPolicy())
 SILENT = "output_format: gif is silent; the model makes sound too, which mp4 or webm has"
 
 

@@ -11,7 +11,7 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
-from core.pixels.upload import Upload, pixels_of
+from core.pixels.upload import UploadedImage, pixels_of
 from gateway.media.reading.decoded_kinds import CONTROL, IMAGE, MASK
 from gateway.media.reading.decoding import uploaded
 from models.catalogue.catalogue import Catalogue
@@ -29,7 +29,7 @@ def resolved(task: Task = Task.IMAGE_TO_IMAGE, **fields: Any) -> GenerationReque
     return resolve(Draft(task=task, prompt="an apple", **fields), Catalogue([TINY_ENTRY]), LIMITS_OF_SERVER)
 
 
-def upload_of(image: Image.Image, kind: Any = IMAGE) -> Upload:
+def upload_of(image: Image.Image, kind: Any = IMAGE) -> UploadedImage:
     return uploaded(saved(image), "image", MAX_PX, kind)
 
 

@@ -19,7 +19,7 @@ from gateway.gateway import Gateway
 from gateway.media.inpainted import on_white
 from gateway.media.reading.decoded_kinds import MASK
 from gateway.media.reading.decoding import uploaded
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import Catalogue
 from standalone.in_process import Unmetered
 from tests.support.image_files import colours, saved
@@ -48,7 +48,12 @@ def gateway(paint: Image.Image | None = None) -> Gateway:
 
     residency: Any = SimpleNamespace(using=using)
     return Gateway(
-        Catalogue([TINY_ENTRY]), {"tiny": cast(Any, Painter(paint))}, LIMITS_OF_SERVER, residency, Unmetered(), Policy()
+        Catalogue([TINY_ENTRY]),
+        {"tiny": cast(Any, Painter(paint))},
+        LIMITS_OF_SERVER,
+        residency,
+        Unmetered(),
+        ContentPolicy(),
     )
 
 

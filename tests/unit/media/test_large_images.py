@@ -14,7 +14,7 @@ from core.errors import InvalidRequest
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
 from gateway.media.reading.budget import Budget
@@ -140,7 +140,7 @@ class TestInpaintedFiles:
         assert inpainted_png(request(upload, mask), picture, upload, mask) == wanted
 
 
-def request(image: Upload, mask: Upload) -> GenerationRequest:
+def request(image: UploadedImage, mask: UploadedImage) -> GenerationRequest:
     return GenerationRequest(
         model="tiny",
         task=Task.INPAINT,
@@ -160,7 +160,7 @@ async def test_a_request_has_pixels_only_when_a_runner_gets_it() -> None:
     upload, mask = uploaded(saved(colours(96, 64)), "image", MAX_PX), uploaded(saved(photo()), "mask", MAX_PX, MASK)
     waiting = request(upload, mask)
     sent = await with_pixels(waiting)
-    assert isinstance(waiting.image, Upload)
+    assert isinstance(waiting.image, UploadedImage)
     assert isinstance(sent.image, Image.Image)
     assert isinstance(sent.mask, Image.Image)
     assert (sent.image.size, sent.image.mode, sent.mask.mode) == ((64, 64), "RGB", "L")

@@ -19,7 +19,7 @@ from core.errors import InvalidRequest
 from core.generation.events import Clip
 from core.pixels import video_frames
 from core.pixels.fitting import Fit
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from gateway.media.reading import videos
 from gateway.media.reading.videos import PROBED_BYTES, uploaded_video
 from gateway.media.videos import MP4, WEBM, encode_video
@@ -36,7 +36,7 @@ MATRIX = 44
 MAX_PX = 10**7
 
 
-def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> Video:
+def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> UploadedVideo:
     return uploaded_video([file], field, max_px)
 
 

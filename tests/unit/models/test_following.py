@@ -11,8 +11,8 @@ from core.errors import ContentPolicyViolation, InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
-from core.pixels.video import Video
-from gateway.safety.policy import FRAMES_AT_ONCE, Policy
+from core.pixels.video import UploadedVideo
+from gateway.safety.policy import FRAMES_AT_ONCE, ContentPolicy
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.deadlines import work_s
@@ -40,7 +40,7 @@ def following(**fields: Any) -> GenerationRequest:
     return resolve(Draft(prompt="a fox", **given), CATALOGUE, LIMITS_OF_SERVER)
 
 
-def long(frames: int, size_px: int = 256) -> Video:
+def long(frames: int, size_px: int = 256) -> UploadedVideo:
     """Return what is known of a video, whose file is shorter."""
     return replace(video(2), num_frames=frames, size=(size_px, size_px))
 
@@ -143,7 +143,7 @@ class Counting:
 
 @pytest.mark.parametrize(("field", "size"), [("face_video", (512, 512)), ("background_video", (64, 64))])
 async def test_what_a_camera_saw_is_looked_at(field: str, size: tuple[int, int]) -> None:
-    def frames(size_px: int) -> Video:
+    def frames(size_px: int) -> UploadedVideo:
         return video(17, size_px)
 
     request = following(
@@ -151,8 +151,8 @@ async def test_what_a_camera_saw_is_looked_at(field: str, size: tuple[int, int])
         background_video=frames(64), mask_video=video(17, mode="L"),
     )  # fmt: skip
     allowing = Counting()
-    await Policy(pictures=allowing).check_request(request)
+    await ContentPolicy(pictures=allowing).check_request(request)
     assert (sum(allowing.batches), max(allowing.batches)) == (1 + 17 + 17, FRAMES_AT_ONCE)
     seen = request.model_copy(update={"image": photo(80, 80)})
     with pytest.raises(ContentPolicyViolation, match=f"^{field}: is refused"):
-        await Policy(pictures=Counting(size)).check_request(seen)
+        await ContentPolicy(pictures=Counting(size)).check_request(seen)

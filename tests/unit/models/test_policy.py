@@ -7,10 +7,10 @@ import pytest
 from core.errors import ContentPolicyViolation
 from core.generation.request import GenerationRequest
 from gateway.safety.blocked_words import BlockedWords
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from tests.support.engine.drawing import request
 
-POLICY = Policy(BlockedWords.of(["blocked", "old barn"]))
+POLICY = ContentPolicy(BlockedWords.of(["blocked", "old barn"]))
 
 
 @pytest.mark.parametrize(

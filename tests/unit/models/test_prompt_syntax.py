@@ -9,8 +9,8 @@ import pytest
 from core.generation.prompt_syntax import (
     PromptSyntax,
     has_marks,
-    parts_of,
     plain_text,
+    prompt_parts,
     suspected_syntax,
     without_lora_tags,
 )
@@ -52,13 +52,13 @@ MOST_S = 1.0
     ],
 )
 def test_weights(prompt: str, fragments: list[tuple[str, float]]) -> None:
-    (part,) = parts_of(prompt)
+    (part,) = prompt_parts(prompt)
     assert [each.text for each in part] == [text for text, _ in fragments]
     assert [each.weight for each in part] == pytest.approx([weight for _, weight in fragments])
 
 
 def test_break_divides() -> None:
-    assert [[each.text for each in part] for part in parts_of("a red BREAK (blue) BREAKFAST")] == [
+    assert [[each.text for each in part] for part in prompt_parts("a red BREAK (blue) BREAKFAST")] == [
         ["a red"],
         ["blue", " BREAKFAST"],
     ]
@@ -104,7 +104,7 @@ def test_the_longest_prompts_are_read_in_no_time(piece: str) -> None:
     began_s = time.process_time()
     prompt = (piece * 32_000)[:32_000]
     for text in (prompt, piece[:2] + "1" * 31_998, piece[:2] + " " * 31_997 + "a"):
-        assert parts_of(text)
+        assert prompt_parts(text)
         suspected_syntax(text)
         without_lora_tags(text)
     assert time.process_time() - began_s < MOST_S

@@ -11,7 +11,13 @@ import torch
 
 from core.generation.step_cache import StepCache
 from models.catalogue.families import FAMILIES
-from runners.engine.step_cache.automatic import KNOWN_SIZES, AutomaticStepCache, Load, denoiser_calls, samples_in_call
+from runners.engine.step_cache.automatic import (
+    KNOWN_SIZES,
+    AutomaticStepCache,
+    Workload,
+    denoiser_calls,
+    samples_in_call,
+)
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, POLICIES, Policy
 from runners.options import EngineLimits
@@ -124,11 +130,11 @@ def test_an_error_that_is_no_number_is_not_trusted() -> None:
 
 TOKENS = 100
 """Of an image of these tests."""
-NONE = Load(0, 0)
+NONE = Workload(0, 0)
 
 
-def images(number: int) -> Load:
-    return Load(number, number * TOKENS)
+def images(number: int) -> Workload:
+    return Workload(number, number * TOKENS)
 
 
 def automatic(pass_s: float = 1.0) -> AutomaticStepCache:
@@ -141,7 +147,7 @@ def automatic(pass_s: float = 1.0) -> AutomaticStepCache:
 
 def test_a_server_that_knows_nothing_yet_computes_everything() -> None:
     new = AutomaticStepCache(EngineLimits(batch_tokens=TOKENS))
-    load = Load.of([request()], FAMILIES["stable-diffusion"], new.sample_tokens)
+    load = Workload.of([request()], FAMILIES["stable-diffusion"], new.sample_tokens)
     assert new.choose(50, remaining_s=1.0, running=load, waiting=load) is StepCache.OFF
 
 
@@ -152,12 +158,12 @@ def test_a_server_that_knows_nothing_yet_computes_everything() -> None:
         (images(3), NONE, StepCache.QUALITY),
         (images(1), images(1), StepCache.OFF),
         (images(1), images(2), StepCache.QUALITY),
-        (Load(1, 3 * TOKENS), NONE, StepCache.QUALITY),
-        (Load(9, TOKENS), NONE, StepCache.QUALITY),
+        (Workload(1, 3 * TOKENS), NONE, StepCache.QUALITY),
+        (Workload(9, TOKENS), NONE, StepCache.QUALITY),
     ],
 )
 def test_steps_are_skipped_while_more_is_asked_for_than_one_pass_holds(
-    running: Load, waiting: Load, chosen: StepCache
+    running: Workload, waiting: Workload, chosen: StepCache
 ) -> None:
     assert automatic().choose(20, math.inf, running, waiting) is chosen
 
@@ -181,8 +187,8 @@ def test_what_guidance_takes(family: str, guidance: float, end: float, samples: 
     wanted = request(num_inference_steps=20, guidance_scale=guidance, guidance_end=end)
     assert samples_in_call(wanted, FAMILIES[family]) == samples
     assert denoiser_calls(wanted, FAMILIES[family]) == calls
-    load = Load.of([wanted, wanted.model_copy(update={"num_images": 3})], FAMILIES[family], lambda _: 64)
-    assert load == Load(4, 4 * 64 * samples)
+    load = Workload.of([wanted, wanted.model_copy(update={"num_images": 3})], FAMILIES[family], lambda _: 64)
+    assert load == Workload(4, 4 * 64 * samples)
 
 
 def test_a_size_has_the_tokens_that_it_had_last() -> None:
@@ -202,7 +208,7 @@ def test_layers_count_together() -> None:
     two, four = (request(layered=True, num_images=number) for number in (2, 4))
     cache.learn_size(four, 6 * 16)
     cache.learn_size(two, 4 * 16)
-    assert Load.of([two, four], FAMILIES["qwen-image-layered"], cache.sample_tokens) == Load(6, 10 * 16)
+    assert Workload.of([two, four], FAMILIES["qwen-image-layered"], cache.sample_tokens) == Workload(6, 10 * 16)
 
 
 def test_the_sizes_denoised_last_are_remembered() -> None:
@@ -219,7 +225,7 @@ def test_a_deadline_that_would_be_missed_skips_more() -> None:
     assert automatic().choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.OFF
     assert automatic().choose(20, remaining_s=19.0, running=images(2), waiting=NONE) is StepCache.FAST
     assert automatic().choose(20, remaining_s=19.0, running=images(1), waiting=NONE) is StepCache.OFF
-    assert automatic().choose(20, remaining_s=19.0, running=Load(1, 2 * TOKENS), waiting=NONE) is StepCache.FAST
+    assert automatic().choose(20, remaining_s=19.0, running=Workload(1, 2 * TOKENS), waiting=NONE) is StepCache.FAST
 
 
 def test_encoding_and_decoding_take_their_share_of_the_time() -> None:

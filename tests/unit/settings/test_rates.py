@@ -15,7 +15,7 @@ from core.errors import Forbidden, InvalidRequest, RateExceeded
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Method, Priority, Task
 from gateway.gateway import Gateway
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import ServerLimits
 from settings import Settings
@@ -127,7 +127,7 @@ async def test_an_inpainting_pays_for_its_upload_and_for_images_of_that_size() -
     meter = Refusal()
     catalogue = full_catalogue(Settings().catalogue)
     limits = ServerLimits(max_prompt_chars=100, max_num_images=8, max_deadline_s=60)
-    gateway = Gateway(catalogue, {}, limits, cast(Any, None), meter, Policy())
+    gateway = Gateway(catalogue, {}, limits, cast(Any, None), meter, ContentPolicy())
     image, mask = png(Image.new("RGB", (600, 400))), png(half_mask(600, 400))
     form = InpaintingForm.of(
         prompt="an apple", input_image=image, mask_image=mask, num_generations=8, model="miniature"

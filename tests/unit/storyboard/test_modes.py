@@ -131,16 +131,16 @@ def test_frames_have_whom_their_texts_name(text: str, found: tuple[str, ...]) ->
 def test_a_frame_follows_its_characters_as_far_as_the_model_takes_them() -> None:
     images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     references = References(tuple(zip(("fox", "owl", "cat"), images, strict=True)))
-    followed = references.followed_in(Scene(1, "", "", ("owl", "cat")), 4)
-    assert (followed.images, followed.hints) == ((images[1], images[2]), ())
-    assert (followed.names, followed.legend) == (("owl", "cat"), "Image 1 is owl, image 2 is cat. ")
-    followed = references.followed_in(Scene(1, "", "", ("fox", "owl", "cat")), 2)
-    assert followed.images == (images[0], images[1])
-    assert followed.hints == ("characters: the model takes 2 images, so it does not see cat",)
-    followed = references.followed_in(Scene(1, "", ""), 4)
-    assert (followed.images, followed.legend) == ((images[0],), "")
-    assert followed.hints == ("characters: the scene names none of them, so it follows fox",)
-    assert References().followed_in(Scene(1, "", ""), 4).images == ()
+    chosen = references.for_scene(Scene(1, "", "", ("owl", "cat")), 4)
+    assert (chosen.images, chosen.hints) == ((images[1], images[2]), ())
+    assert (chosen.names, chosen.legend) == (("owl", "cat"), "Image 1 is owl, image 2 is cat. ")
+    chosen = references.for_scene(Scene(1, "", "", ("fox", "owl", "cat")), 2)
+    assert chosen.images == (images[0], images[1])
+    assert chosen.hints == ("characters: the model takes 2 images, so it does not see cat",)
+    chosen = references.for_scene(Scene(1, "", ""), 4)
+    assert (chosen.images, chosen.legend) == ((images[0],), "")
+    assert chosen.hints == ("characters: the scene names none of them, so it follows fox",)
+    assert References().for_scene(Scene(1, "", ""), 4).images == ()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from core.generation.request import SEGMENT_OVERLAP, GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
-    Animation,
+    AnimationSpec,
     Family,
     Part,
     PromptWindow,
@@ -174,6 +174,6 @@ WAN_ANIMATE = replace(
     bases=("Wan-AI/Wan2.2-Animate-14B-Diffusers",),
     parts=tuple(part for part in WAN_IMAGE_TO_VIDEO.parts if part is not LOW_NOISE_TRANSFORMER),
     last_image=False,
-    animation=Animation(face_px=512, segment_frames=77),
+    animation=AnimationSpec(face_px=512, segment_frames=77),
     arguments=_animate_arguments,
 )

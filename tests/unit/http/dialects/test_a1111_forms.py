@@ -24,7 +24,7 @@ from core.errors import InvalidRequest, UnknownModel
 from core.generation.events import Picture, Step
 from core.generation.infotext import SAMPLERS, infotext, parsed_infotext, sampler_names
 from core.pixels.fitting import Fit
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.reading.decoded_kinds import MASK
 from gateway.media.reading.decoding import uploaded
 from models.catalogue.catalogue import Catalogue
@@ -154,7 +154,9 @@ class TestTheText:
         parsed_infotext(text)
 
 
-def control(*units: dict[str, Any], kinds: str = "canny depth", init: Upload | None = None, **scripts: Any) -> Any:
+def control(
+    *units: dict[str, Any], kinds: str = "canny depth", init: UploadedImage | None = None, **scripts: Any
+) -> Any:
     nets = {kind: {"source": {"path": kind}} for kind in kinds.split()}
     entry = type(TINY_ENTRY).model_validate({**TINY_ENTRY.model_dump(exclude_unset=True), "controlnets": nets})
     return control_fields({"ControlNet": {"args": list(units)}, **scripts}, entry, init)
@@ -210,7 +212,7 @@ def form(**fields: Any) -> ImageForm:
     return ImageForm(init_images=(uploaded(png(photo(*WIDE)), "init_images", MAX_PX),), **fields)
 
 
-def mask_of(box: tuple[int, int, int, int], size: tuple[int, int] = WIDE) -> Upload:
+def mask_of(box: tuple[int, int, int, int], size: tuple[int, int] = WIDE) -> UploadedImage:
     mask = Image.new("L", size)
     mask.paste(255, box)
     return uploaded(png(mask), "mask", MAX_PX, MASK)

@@ -13,10 +13,10 @@ from api.openai.drafting import AdmittedImages, admit, check_background
 from api.openai.forms import EditForm, GenerationForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.reading.decoding import uploaded
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from standalone.in_process import Unmetered
 from tests.support.engine.drawing import request
@@ -52,7 +52,7 @@ def test_transparency_that_cannot_be_is_refused(model: str, fields: dict[str, An
 
 
 async def test_what_a_mask_keeps_is_opaque() -> None:
-    gateway = Gateway(CATALOGUE, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), Policy())
+    gateway = Gateway(CATALOGUE, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), ContentPolicy())
     form = EditForm(prompt="glass", model="qwen-image-2.1", image=(photo(),), mask=half_mask(), size="1024x1024")
     assert not (await admit(gateway, form)).transparent
     assert (await admit(gateway, form.model_copy(update={"mask": None}))).transparent
@@ -62,11 +62,11 @@ async def test_what_a_mask_keeps_is_opaque() -> None:
 
 async def test_a_hole_that_is_the_mask_is_not_called_one_that_was_sent() -> None:
     catalogue = CATALOGUE.only(["qwen-image-2.1"], {"dall-e-2": "qwen-image-2.1"})
-    gateway = Gateway(catalogue, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), Policy())
+    gateway = Gateway(catalogue, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), ContentPolicy())
     image = uploaded(saved(GLASS.image), "image", MAX_PX)
     form = EditForm(prompt="glass", model="dall-e-2", image=(image,), background="transparent", size="1024x1024")
     with pytest.raises(InvalidRequest, match="background: the image's transparent part is repainted"):
         await admit(gateway, form)
-    unread = Upload(b"", image.size, cast(Any, None))
+    unread = UploadedImage(b"", image.size, cast(Any, None))
     with pytest.raises(InvalidRequest, match="background: jpeg files have no transparency"):
         await admit(gateway, form.model_copy(update={"image": (unread,), "output_format": "jpeg"}))

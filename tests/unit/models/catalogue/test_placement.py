@@ -12,10 +12,10 @@ import pytest
 from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.placement import spots
-from models.catalogue.placement.decided import KEPT, placed, placed_once
-from models.catalogue.placement.groups import Group, groups_of
+from models.catalogue.placement.decided import KEPT, replica_places, single_places
+from models.catalogue.placement.groups import SpotGroup, groups_of
 from models.catalogue.placement.place import Demand, Place, Spot
-from models.catalogue.placement.planner import Plan, plan
+from models.catalogue.placement.planner import PlacementPlan, plan
 from models.catalogue.placement.spots import spots_for
 from processes.machine.cards import UsableCard, visible
 from processes.machine.nvml import CardMemory
@@ -27,7 +27,7 @@ CARDS = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate
 CORES = [Spot(Place("cpu", slot, 2), 64.0, 32.0, crowded=True) for slot in range(2)]
 
 
-def devices(made: Plan, model: str) -> list[str]:
+def devices(made: PlacementPlan, model: str) -> list[str]:
     return [place.device for place in made.places[model]]
 
 
@@ -67,7 +67,7 @@ def test_more_replicas_than_fit_are_refused_with_the_limit() -> None:
         plan(CORES, [Demand("a", 1, replicas=3)])
 
 
-def both(made: Plan, model: str) -> list[tuple[str, ...]]:
+def both(made: PlacementPlan, model: str) -> list[tuple[str, ...]]:
     return sorted(place.devices for place in made.places[model])
 
 
@@ -165,7 +165,7 @@ def test_components_have_room_on_their_own_cards() -> None:
         plan([Spot(Place("cpu"), 35, 35)], [replace(split, memory_gib=6, replicas=2)])
 
 
-def memory_left_gib(spots: list[Spot], placed: Iterable[tuple[Demand, Group]]) -> float:
+def memory_left_gib(spots: list[Spot], placed: Iterable[tuple[Demand, SpotGroup]]) -> float:
     """On the fullest card."""
     left = {spot.place.device: spot.free_gib for spot in spots}
     for demand, group in placed:
@@ -196,7 +196,7 @@ def test_room_is_found_wherever_trying_all_ways_finds_it() -> None:
         possible += 1
         places = plan(cards, demands).places
         spots = {spot.place: spot for spot in cards}
-        placed = [(demand, Group((spots[place],))) for demand in demands for place in places[demand.model]]
+        placed = [(demand, SpotGroup((spots[place],))) for demand in demands for place in places[demand.model]]
         assert len(placed) == len(each)
         assert memory_left_gib(cards, placed) >= 0
     assert possible > 50
@@ -239,16 +239,14 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
     monkeypatch.setattr(spots, "usable_cards", cards)
     settings, catalogue = Settings(), full_catalogue(None)
     served = Catalogue([catalogue.get("miniature")])
-    first = placed(settings, served, list(served.entries.values()))
+    first = replica_places(settings, served, list(served.entries.values()))
     assert [place.device for place in first["miniature"]] == ["cuda:1", "cuda:0"]
     # Meanwhile other cards are free, as a child sees.
     free_gib.reverse()
-    assert placed(settings, served, list(served.entries.values())) == first
+    assert replica_places(settings, served, list(served.entries.values())) == first
     monkeypatch.setenv("JUBAKO_DEVICE", "cuda:1")
-    assert [place.device for place in placed(Settings(), served, list(served.entries.values()))["miniature"]] == [
-        "cuda:1",
-        "cuda:1",
-    ]
+    changed = replica_places(Settings(), served, list(served.entries.values()))
+    assert [place.device for place in changed["miniature"]] == ["cuda:1", "cuda:1"]
 
 
 def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,8 +257,8 @@ def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPa
     assert [spot.free_gib for spot in spots_for("cuda", 20, 5)] == [17, 20]
     served = Catalogue([full_catalogue(None).get("miniature")])
     monkeypatch.setenv("JUBAKO_DEVICE", "cuda")
-    alone = placed(Settings(), served, list(served.entries.values()))
-    beside = placed(Settings(upscaler="someone/esrgan"), served, list(served.entries.values()))
+    alone = replica_places(Settings(), served, list(served.entries.values()))
+    beside = replica_places(Settings(upscaler="someone/esrgan"), served, list(served.entries.values()))
     assert [places["miniature"][0].device for places in (alone, beside)] == ["cuda:0", "cuda:1"]
 
 
@@ -268,10 +266,10 @@ def test_a_process_of_one_replica_refuses_several(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("JUBAKO_DEVICE", "cpu:2")
     monkeypatch.setenv(KEPT, "{}")
     entries = [full_catalogue(None).get("miniature")]
-    assert placed_once(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
+    assert single_places(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
     monkeypatch.setenv("JUBAKO_REPLICAS", "auto")
     with pytest.raises(StartError, match="JUBAKO_REPLICAS: this process runs one replica of miniature, not 2"):
-        placed_once(Settings(), Catalogue(entries), entries)
+        single_places(Settings(), Catalogue(entries), entries)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import yaml
 
 from core.errors import StartError, UnknownModel
 from gateway.assembly import assemble
-from gateway.safety.policy import Policy
+from gateway.safety.policy import ContentPolicy
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.serving.served import ignored_model, served_catalogue, story_entry, text2image_model
 from models.catalogue.showing.capabilities import capabilities
@@ -98,7 +98,7 @@ class TestOneModelForAllNames:
         self, environment: dict[str, str], snaps: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings = settings_of(monkeypatch, **environment)
-        gateway = assemble(settings, served_catalogue(settings), {}, Unmetered(), Policy(None, None))
+        gateway = assemble(settings, served_catalogue(settings), {}, Unmetered(), ContentPolicy(None, None))
         assert gateway.limits.snaps_sizes is snaps
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from client.results import Model
 from ui.page import QUIET, Page, able, chosen
-from ui.request.basics import Basics
+from ui.request.basics import BasicControls
 from ui.reuse import made_together
 
 MAX_SEED = 2**32 - 1
@@ -32,7 +32,7 @@ def new_seed() -> int:
     return random.SystemRandom().randint(0, MAX_SEED)
 
 
-class Settings:
+class Controls:
     """Sliders, menus and the seed, for these `tasks`, such as `text-to-image`; the first that a model does sets the
     limits.
     """
@@ -46,7 +46,7 @@ class Settings:
         upscaled.
         """
         self._tasks = tasks
-        self._basics = Basics(sized)
+        self._basics = BasicControls(sized)
         with gr.Row():
             self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0, scale=3)
             self.dice = gr.Button("⚄ New seed", size="sm", scale=1, min_width=110)

@@ -27,7 +27,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """Facts from a model card."""
 
     licence: str = UNKNOWN
@@ -37,7 +37,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelFolder:
     """A local folder, or a repository of the hub whose configurations have been fetched."""
 
     source: Source
@@ -45,14 +45,14 @@ class Place:
     """The folder with the configurations, and with the weights unless `remote`."""
     sizes: Mapping[str, int]
     """The size in bytes of each file, by its path below the root."""
-    card: Card = field(default_factory=Card)
+    card: ModelCard = field(default_factory=ModelCard)
     remote: bool = False
 
     def has(self, name: str) -> bool:
         return name in self.sizes
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the place; empty if there is none. Raises LoadFailed for a damaged one."""
+        """Return a JSON file of the folder; empty if there is none. Raises LoadFailed for a damaged one."""
         if not (self.root / name).is_file():
             return {}
         with explained(self.source):
@@ -71,8 +71,8 @@ class Place:
             return parse_safetensors_file_metadata(str(self.source.repo), inside, revision=self.source.revision)
 
 
-def place_of(source: Source) -> Place:
-    """Return the place of a folder or repository. Raises LoadFailed with what to do, or LoadInterrupted."""
+def folder_of(source: Source) -> ModelFolder:
+    """Return the folder of a source. Raises LoadFailed with what to do, or LoadInterrupted."""
     if source.repo is None:
         return _here(source, local_path(source))
     try:
@@ -82,10 +82,10 @@ def place_of(source: Source) -> Place:
         if not is_here(source):
             raise
         return _here(source, local_path(source))
-    return Place(source, local_path(source, configs_only=True), sizes, card, remote=True)
+    return ModelFolder(source, local_path(source, configs_only=True), sizes, card, remote=True)
 
 
-def listing(source: Source) -> tuple[Mapping[str, int], Card]:
+def listing(source: Source) -> tuple[Mapping[str, int], ModelCard]:
     """Return the sizes of a repository's files, in its subfolder if one is named, and its card.
 
     Raises LoadFailed with what to do, or LoadInterrupted.
@@ -98,27 +98,27 @@ def listing(source: Source) -> tuple[Mapping[str, int], Card]:
     return sizes, _card(vars(info.card_data) if info.card_data else {}, gated=bool(info.gated))
 
 
-def _here(source: Source, root: Path) -> Place:
+def _here(source: Source, root: Path) -> ModelFolder:
     if not root.is_dir():
         raise LoadFailed(f"{source} is not a folder")
     files = [file for file in (*root.glob("*"), *root.glob("*/*")) if file.is_file()]
     sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
-    return Place(source, root, sizes, local_card(root))
+    return ModelFolder(source, root, sizes, local_card(root))
 
 
-def local_card(folder: Path) -> Card:
+def local_card(folder: Path) -> ModelCard:
     """Return the card in a folder's README.md."""
     file = folder / "README.md"
     try:
         return _card(metadata_load(file) or {} if file.is_file() else {}, gated=False)
     except (OSError, ValueError, yaml.YAMLError):
-        return Card()
+        return ModelCard()
 
 
-def _card(data: Mapping[str, Any], *, gated: bool) -> Card:
+def _card(data: Mapping[str, Any], *, gated: bool) -> ModelCard:
     licence = data.get("license_name") if data.get("license") in (None, "other") else data.get("license")
     based_on = data.get("base_model") or ()
-    return Card(
+    return ModelCard(
         str(licence or data.get("license") or UNKNOWN),
         gated,
         (based_on,) if isinstance(based_on, str) else tuple(map(str, based_on)),
