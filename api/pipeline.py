@@ -22,6 +22,7 @@ from api.http.refusals import error_answer
 from api.http.requests.parsing import read_model
 from api.operations.described import Healthy
 from core.caller import current_caller
+from core.device_names import CPU
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
 from core.generation.draft import Draft
 from core.generation.hints import hint_header, unknown_hint
@@ -34,7 +35,6 @@ from models.catalogue.resolving.deadlines import default_deadline_s
 from models.catalogue.serving.served import text2image_model
 from runners.state import ModelState, RunnerState
 from settings import settings
-from settings.sections.devices import CPU
 
 RUNS = "text2image"
 """The batch that all of an owner's runs belong to; the contract always means the latest run."""

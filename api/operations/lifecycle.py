@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.refusals import InvalidForm
+from core.device_names import DEVICE_PATTERN
 from core.errors import Forbidden
 from gateway.gateway import Gateway
 from runners.state import ModelState, RunnerState
-from settings.sections.devices import DEVICE_PATTERN
 
 
 class Options(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-from settings.sections.devices import DEVICES_PATTERN, first_device
+from core.device_names import DEVICES_PATTERN, first_device
 
 _LOADS = {"true": "start", "1": "start", "false": "demand", "0": "demand"}
 

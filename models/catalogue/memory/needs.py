@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from core.device_names import CPU
 from models.catalogue.families import FAMILIES, IN_ONE_CALL, TEXT_ENCODERS
 from models.catalogue.memory.figures import RESERVE_GIB, Figures
 from models.catalogue.memory.options import Memory
-from settings.sections.devices import CPU
 
 HERE = ""
 """The model's own device."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import psutil
 
+from core.device_names import CPU, devices_in
 from core.errors import StartError
 from models.catalogue.memory.beside import gib_for_models
 from models.catalogue.placement.place import Place, Spot
 from processes.machine.cards import UsableCard, usable_cards
 from processes.machine.cores import own_cores
-from settings.sections.devices import CPU, devices_in
 
 
 def spots_for(wanted: str, budget_gib: float | None, beside_gib: float = 0.0) -> list[Spot]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from core.device_names import CPU
 from core.errors import StartError
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
@@ -16,7 +17,6 @@ from models.catalogue.memory.options import (
     denoisers_of,
     memory_mistakes,
 )
-from settings.sections.devices import CPU
 
 FLOAT8 = "float8_e4m3fn"
 

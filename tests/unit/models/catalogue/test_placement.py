@@ -9,6 +9,7 @@ from itertools import product
 
 import pytest
 
+from core.device_names import first_device
 from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.placement import spots
@@ -20,7 +21,6 @@ from models.catalogue.placement.spots import spots_for
 from processes.machine.cards import UsableCard, visible
 from processes.machine.nvml import CardMemory
 from settings import Settings
-from settings.sections.devices import first_device
 
 UNEVEN_GIB = (80.0, 24.0, 24.0, 48.0, 16.0, 80.0, 8.0, 24.0)
 CARDS = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate(UNEVEN_GIB)]
