@@ -9,6 +9,8 @@ JubakoError
 │   └── WrongStory      400  api/storyboard/forms.py: the first mistake in a story
 ├── Unauthorized        401  a key is missing or wrong
 ├── UnknownModel        404  no such entry among the served models
+├── UnknownAddress      404  there is nothing at this path
+├── WrongMethod         405  the path exists, but not for this method
 ├── RequestTimeout      408  the client paused for too long while it sent the request
 ├── TooLarge            413  the request body exceeds the server's limit
 ├── UnknownEncoding     415  the request body is compressed otherwise than by gzip
@@ -31,6 +33,7 @@ JubakoError
 ├── TooManyResults      429  jobs/errors.py: the client keeps as many results as one may
 ├── KeyReused           422  jobs/errors.py: an idempotency key came again with another request
 ├── NotEnded            409  jobs/errors.py: the job must end before its results can be deleted
+├── NotWaiting          409  jobs/errors.py: the job no longer waits, so its priority cannot change
 ├── StorageUnavailable  503  storage/errors.py: storage cannot be reached; a retry may succeed
 ├── NotStored           404  storage/errors.py: no such file, or it has been deleted
 ├── NotReady            409  api/openai/videos/answers.py: the video has no file yet

@@ -8,7 +8,7 @@ import ctypes
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGE_BYTES = 2**20
 LARGEST_OF_HEAP_BYTES = 2**25
-"""glibc allocates larger blocks by mmap, whatever the setting."""
+"""Some versions of glibc refuse a larger threshold."""
 KEPT_BYTES = 2**30
 PAD_BYTES = 2**26
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from api.http.requests.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
+from api.openai.foreign_fields import translated
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
-from api.openai.others import translated
 from api.openai.references import without_references
 from core.errors import InvalidRequest
 from gateway.media.reading.decoded_kinds import CUTOUT

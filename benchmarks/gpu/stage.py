@@ -40,5 +40,7 @@ def _emit(stage: str, **figure: Any) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "full" and not torch.cuda.is_available():
+        sys.exit("PyTorch sees no GPU here; `--scale tiny` tries the check out on a CPU")
     for each in sys.argv[2:]:
         run(each, full=sys.argv[1] == "full")

@@ -80,7 +80,7 @@ def _introduction(results: ServingResults) -> str:
     repeats = "one round over all servers" if rounds == 1 else f"medians of {rounds} rounds over all servers"
     return (
         f"One run on {machine['title']} with the model `{machine['model']}` (torch {machine['torch']}), {repeats}. "
-        f"The others are {_listed(others)}."
+        f"Ratios are medians of the rounds' own. The others are {_listed(others)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The README's plot: how Jubako's figure compares with each other server's, for each workload."""
+"""The README's plot: each workload's figures, for Jubako and the other servers, and Jubako's ratio to the best of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _bars(axes: Axes, comparison: Comparison) -> None:
     drawn = axes.bar(titles, values, 0.6, color=colours)
     axes.bar_label(drawn, fmt="%.2f", padding=2, color=INK, fontsize=8)
     better = "less is better" if measure.in_seconds else "more is better"
-    axes.set_title(f"{measure.title},\n{measure.unit} ({better})", fontsize=8, color=INK)
+    target = comparison.target
+    goal = f"{target.value:.2f} of the best, goal {'at most' if target.at_most else 'at least'} {target.bound:g}"
+    axes.set_title(f"{measure.title},\n{measure.unit} ({better}): {goal}", fontsize=8, color=INK)
     axes.margins(y=0.15)
     axes.yaxis.set_visible(False)
     axes.spines[["left", "right", "top"]].set_visible(False)

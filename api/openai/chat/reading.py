@@ -11,9 +11,9 @@ from starlette.requests import Request
 from api.http.requests.parsing import read_body
 from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, ImageParameters, StreamOptions
 from api.openai.chat.turns import Turn, turn_of
+from api.openai.foreign_fields import NAMES
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.others import NAMES
 from api.openai.reading import form_from, form_of
 from api.openai.references import data_url
 from core.errors import InvalidRequest

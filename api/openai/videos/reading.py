@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from api.http.requests.forms import check_files
 from api.http.requests.parsing import plain_values, read_body
-from api.openai.others import translated
+from api.openai.foreign_fields import translated
 from api.openai.reading import form_from, present, with_loras
 from api.openai.references import without_references
 from api.openai.videos.forms import VideoForm

@@ -16,7 +16,7 @@ from models.weights.fetching.fetch import refuse_pickle_name
 
 
 class OneLine(logging.Formatter):
-    """Shows errors without tracebacks: whoever started the server also reads the answer, which says what to do."""
+    """Shows errors without tracebacks: the operator who started the server sees them, and they say what to do."""
 
     def format(self, record: logging.LogRecord) -> str:
         cause = record.exc_info[1] if record.exc_info else None

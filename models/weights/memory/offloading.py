@@ -104,7 +104,7 @@ def group_blocks(module: nn.Module, device: torch.device, waiting: str = "cpu") 
 
 
 def group_layers(module: nn.Module, device: torch.device, waiting: str = "cpu", *, pinned: bool = True) -> None:
-    """Do the same for single layers. Unless `pinned`, each is pinned anew for every copy, which is slower."""
+    """Do the same for single layers. Unless `pinned`, each is pinned again for every copy, which is slower."""
     streams = _has_streams(device)
     apply_group_offloading(
         module,

@@ -60,7 +60,7 @@ def parameters(answer: openai.types.ImagesResponse) -> dict[str, Any]:
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two pictures are equal to 1/255: in company floats are rounded differently."""
+    """Whether two pictures are equal to 1/255: in a shared batch, floats are rounded differently."""
     difference = np.asarray(one).astype(int) - np.asarray(other)
     return bool(np.abs(difference).max() <= 1)
 

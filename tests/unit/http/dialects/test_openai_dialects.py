@@ -10,8 +10,8 @@ from starlette.types import Scope
 from access.bearer import bearer_key
 from api.openai.chat.forms import MAX_MESSAGES
 from api.openai.chat.turns import turn_of
+from api.openai.foreign_fields import translated
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.others import translated
 from api.openai.references import without_references
 from core.errors import InvalidRequest, UnknownModel
 from core.generation.request import Task
