@@ -1,4 +1,4 @@
-"""The README's plot: each workload's figures, for Jubako and the other servers, and Jubako's ratio to the best of them."""
+"""The README's plot: for each workload, the servers' figures, and Jubako's ratio to the best of the others."""
 
 from __future__ import annotations
 
