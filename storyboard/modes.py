@@ -21,7 +21,7 @@ def mode_of(story: Story, entry: Entry) -> Mode:
 
 
 def drawer_of(story: Story, entry: Entry, catalogue: Catalogue) -> Entry:
-    """Return the model that draws references: the story's choice or own, the one that was made from, or the first.
+    """Return the model that draws references: the story's choice or own, the one that was made into it, or the first.
 
     Raises UnknownModel, or InvalidRequest where no model draws from text.
     """

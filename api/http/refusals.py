@@ -51,7 +51,7 @@ def refusal(error: JubakoError) -> JSONResponse:
 def error_answer(
     error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error response with a contract's own body, and headers that say when to retry, if that may help."""
+    """Return an error response with a contract's own body, and headers that say whether, and when, to retry."""
     allowed = {"Allow": error.allowed} if isinstance(error, WrongMethod) else {}
     return JSONResponse(body, status or error.status, {**retry_headers(error), **allowed, **(headers or {})})
 

@@ -21,8 +21,8 @@ TASKS = {
 def model_and_task(catalogue: Catalogue, entry: Entry, kind: str) -> tuple[Entry, Task]:
     """Return the model and the task of an address; `kind` is one of TASKS.
 
-    `i2i` is an edit on models that edit. A task that the model cannot do goes to the model it was made from. Raises
-    InvalidRequest if that model is not served.
+    `i2i` is an edit on models that edit and have no image-to-image. A task that the model cannot do goes to the model
+    it was made from. Raises InvalidRequest if that model is not served.
     """
     task = TASKS[kind]
     if task is Task.IMAGE_TO_IMAGE and task not in entry.tasks and Task.EDIT in entry.tasks:

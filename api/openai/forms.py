@@ -71,7 +71,7 @@ class ImagesForm(ClientFields):
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(
-        default=0, ge=0, le=3, description="Previews of each image, when streaming, at the size before any upscaling."
+        default=0, ge=0, le=3, description="Previews of each image, when streaming: of the size before `upscale`."
     )
     user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which takes precedence.")
     safety_identifier: str | None = Field(

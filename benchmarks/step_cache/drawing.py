@@ -26,7 +26,7 @@ from runners.engine.engine import Engine, EngineLimits
 
 LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=1, max_deadline_s=3600)
 CHOSEN_ON = held_out_pairs()[::7]
-"""The number of pairs that thresholds were chosen on."""
+"""The pairs that thresholds were chosen on."""
 FIRST_SEED = 500
 
 

@@ -82,7 +82,7 @@ class Ledger(Protocol):
         """Return the completed job of this digest, if there is one."""
 
     async def keep_files(self, owner: str, keys: Sequence[str], ttl: timedelta | None) -> None:
-        """Count stored results as their owner's until they expire; never, if `ttl` is None."""
+        """Count stored results as their owner's until they expire; if `ttl` is None, they never do."""
 
     async def file_owner(self, key: str) -> str | None:
         """Return the owner of a result."""

@@ -39,7 +39,7 @@ def available_devices() -> list[str]:
 
 
 def devices_from(first: str, count: int) -> list[str]:
-    """Return `count` accelerators with consecutive numbers from `first` on, or just the CPU, if that is `first`.
+    """Return `count` accelerators with consecutive numbers from `first` on, or as many times `cpu`, if that is `first`.
 
     Raises InvalidRequest if there are not that many.
     """

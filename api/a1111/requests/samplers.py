@@ -17,7 +17,7 @@ AUTOMATIC_SCHEDULES = {
 }
 """What the web UI uses for these samplers by default (`modules/sd_samplers_kdiffusion.py`)."""
 OWN = frozenset({"uniform", "normal", "simple"})
-"""Schedules for which we use the model's own."""
+"""Schedules as even as the model's own, which takes their place."""
 
 
 def sampler_of(

@@ -51,7 +51,7 @@ QUIET = OF_HIRES | frozenset(
         *("override_settings_restore_afterwards", "hr_additional_modules", "mask_round", "image_mask"),
     }
 )
-"""Fields ignored without a hint: they belong to refused fields, the web UI's folders, or its own pages."""
+"""Fields ignored without a hint: they belong to fields that are off or refused, the web UI's folders, or its pages."""
 
 
 def without_unsupported(fields: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

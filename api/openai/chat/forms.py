@@ -37,8 +37,8 @@ class ChatForm(ImageParameters):
     """`POST /v1/chat/completions`; fields that are about text are ignored."""
 
     messages: Conversation = Field(
-        description="The user's last message is the prompt, with the images to edit. If it has no image and the model "
-        "can edit, the last images before it are edited.",
+        description="The user's last message is the prompt, with the images to edit. If it has none and the model can "
+        "edit, the images of the assistant's last answer with any are edited.",
     )
     modalities: list[str] | None = Field(default=None, max_length=MAX_MODALITIES, description="With `image`, if given.")
     image_config: ImageConfig | None = None

@@ -25,7 +25,7 @@ class Video(Answer):
     progress: int = Field(ge=0, le=100)
     created_at: int
     completed_at: int | None
-    expires_at: int | None = Field(description="When it will be deleted.")
+    expires_at: int | None = Field(description="When it will no longer be available.")
     prompt: str
     size: str
     seconds: str = Field(description="The actual length: frames divided by frames a second.")

@@ -20,7 +20,7 @@ class GroupRank(NamedTuple):
     unaligned: bool
     """Whether it leaves room for fewer other groups."""
     minus_left_gib: float
-    """The memory that would be left on its fullest device, negated so that more is better."""
+    """The memory that would be left on its fullest device, negated, so that the most comes first."""
     replicas: int
     """Of any model, on its spots."""
 

@@ -23,7 +23,7 @@ MAKERS = (
     *sorted((MODELS / "weights" / "describing").rglob("*.py")),
     *sorted((MODELS / "catalogue" / "checkpoints").glob("*.yaml")),
 )
-"""The packages that descriptions depend on; a new version of one invalidates them."""
+"""Files of ours that descriptions depend on; a change of one invalidates them, as does a new version of diffusers."""
 Fields = Mapping[str, Any]
 
 

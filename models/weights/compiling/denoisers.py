@@ -19,7 +19,9 @@ from models.catalogue.memory.options import Memory
 from models.weights.compiling.z_image import BucketedZImage
 
 COMPILED_GRAPHS = 256
-"""Compilations of one function: batch and prompt buckets times sizes. Beyond torch's default of 8, it is not used."""
+"""The most compilations of one function: batch and prompt buckets times sizes. With torch's own limit, 8, further ones
+would run uncompiled.
+"""
 
 
 class _ThreadState(threading.local):

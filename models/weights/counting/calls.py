@@ -19,7 +19,7 @@ from models.weights.counting.qwen_image_21 import qwen_image_21_pass
 
 Arguments = dict[str, Any]
 LAYERS = 4
-"""Tokens of one image that is taken apart into layers."""
+"""The layers that one image is taken apart into."""
 EDITED_TOKENS = 4096
 """Of one image that an edit sees, scaled to about a megapixel."""
 REDUX_TOKENS = 729

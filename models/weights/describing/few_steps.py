@@ -13,7 +13,7 @@ KIND = re.compile(rf"(?<![a-z])({'|'.join(sorted(STEPS, key=len, reverse=True))}
 COUNT = re.compile(r"(\d+)[-_ ]?steps?(?![a-z])")
 SCHEDULERS = {"LCMScheduler": "lcm", "TCDScheduler": "tcd"}
 MOST_STEPS = 50
-"""The number of steps in a name, before the word."""
+"""The most steps that a name can say: before the word "steps" there may be any number."""
 
 
 @dataclass(frozen=True)

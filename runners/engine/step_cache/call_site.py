@@ -84,7 +84,9 @@ class CallSite:
 
 
 def _along(old: Sequence[Any], new: Sequence[Any], weight: float | torch.Tensor) -> list[Any]:
-    """Interpolate from the leaves of one output to another's; leaves that are not floating-point are the new ones."""
+    """Go along the lines through two outputs' leaves: `weight` is 0 at the old, 1 at the new, and more beyond it. Of
+    leaves that are not floating-point, return the new ones.
+    """
     return [_lerp(one, other, weight) if _floats(other) else other for one, other in zip(old, new, strict=True)]
 
 

@@ -24,8 +24,8 @@ def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
 
 
 class SamplerMaker:
-    """Makes the samplers of one model's images, like `make_scheduler` but in a tenth of the time, most of which that
-    spends on inspecting the settings of the class.
+    """Makes the samplers of one model's images, equal to those of `make_scheduler`. That one takes ten times as long,
+    mostly to find out by inspection what the settings of a class are called.
     """
 
     def __init__(self) -> None:
