@@ -1,7 +1,8 @@
 """Apply every load to every server.
 
-All of them run all the time, and are measured in turns: a machine that others share is half as fast in one minute as in
-another, so only what was measured within the same minute is compared. Who goes first changes with every repeat.
+All of them are there all the time, and are measured in turns, while the others are suspended: a machine that others share
+is half as fast in one minute as in another, so only what was measured within the same minute is compared. A different
+server goes first in every repeat.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import islice
 
 from benchmarks.client import Client
 from benchmarks.load import Point, closed_loop, short_among_long, summarise
-from benchmarks.servers import Server, serving
+from benchmarks.servers import Server, taking_turns
 from benchmarks.serving.plan import ALONE, CALLERS, LONG, MIXED, SHORT, UNIFORM, Plan
 from benchmarks.workloads import Wanted, mixed, uniform
 
@@ -36,12 +37,14 @@ async def compare(
 ) -> Points:
     points: Points = defaultdict(lambda: {server.name: [] for server in servers})
     async with AsyncExitStack() as running:
-        clients = [(each, await running.enter_async_context(serving(each, environment, size))) for each in servers]
+        turns = [(each, await running.enter_async_context(taking_turns(each, environment, size))) for each in servers]
         for repeat in range(plan.repeats):
-            first = repeat % len(clients)
+            first = repeat % len(turns)
             for load in _loads(workloads, plan):
-                for server, client in clients[first:] + clients[:first]:
-                    for workload, point in (await load(client)).items():
+                for server, turn in turns[first:] + turns[:first]:
+                    with turn() as client:
+                        measured = await load(client)
+                    for workload, point in measured.items():
                         points[workload][server.name].append(point)
                         print(f"{repeat + 1}: {workload}, {server.title}: {point}", file=sys.stderr, flush=True)
     return dict(points)
