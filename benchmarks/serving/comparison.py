@@ -1,8 +1,8 @@
 """Apply every load to every server.
 
-All of them are there all the time, and are measured in turns, while the others are suspended: a machine that others share
-is half as fast in one minute as in another, so only what was measured within the same minute is compared. A different
-server goes first in every repeat.
+They are all started at once and measured in turns, each while the others are suspended. A shared machine may be half as
+fast in one minute as in another, so only what was measured within the same minute is compared. A different server goes
+first in every repeat.
 """
 
 from __future__ import annotations
