@@ -67,7 +67,7 @@ def _run(stage: str, scale: str, limit_s: float) -> Iterator[dict[str, Any]]:
             output, _ = process.communicate()
             error = f"stopped after {limit_s:.0f} s"
     if error is None and process.returncode:
-        error = f"ended with {process.returncode}; the traceback is above"
+        error = f"ended with {process.returncode}; its message is above"
     yield from (json.loads(text) for text in output.splitlines() if text.startswith("{"))
     if error is not None:
         yield {"stage": stage, "what": "the stage", "error": error}

@@ -77,10 +77,10 @@ def _introduction(results: ServingResults) -> str:
     others = [SERVERS[name].title for name in next(iter(results.points.values())) if name != JUBAKO.name]
     machine = results.machine
     rounds = machine["repeats"]
-    repeats = "one round over all servers" if rounds == 1 else f"medians of {rounds} rounds over all servers"
+    repeats = "one round over all servers" if rounds == 1 else f"medians of {rounds} rounds, ratios included"
     return (
         f"One run on {machine['title']} with the model `{machine['model']}` (torch {machine['torch']}), {repeats}. "
-        f"Ratios are medians of the rounds' own. The others are {_listed(others)}."
+        f"The others are {_listed(others)}."
     )
 
 

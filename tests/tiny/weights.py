@@ -10,7 +10,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def strengthen(module: Module) -> Module:
-    """Draw the weights of its layers anew, large enough to pass a signal on; return the module itself.
+    """Draw new weights for its layers, large enough to pass a signal on; return the module itself.
 
     With PyTorch's own, small layers forget what they are given: all prompts draw the same picture, and parity between
     two pictures means nothing.

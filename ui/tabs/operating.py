@@ -40,7 +40,7 @@ class _Operating:
         self.timer = gr.Timer(EVERY_S, active=False)
         self.hints = gr.HTML(hints())
         self.trouble = gr.HTML(hints())
-        """The last problem in reading the server's state; written anew at every reading."""
+        """The last problem in reading the server's state; set again by every reading."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="jobs")
         with gr.Row(equal_height=True):

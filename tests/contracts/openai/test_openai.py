@@ -66,7 +66,7 @@ def same(one: Image.Image, other: Image.Image) -> bool:
 
 
 def with_hole() -> Image.Image:
-    """A mask as OpenAI wants it: transparent where the right half is to be drawn anew."""
+    """A mask as OpenAI wants it: transparent where the right half is to be redrawn."""
     mask = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (32, 0, 64, 64))
     return mask
