@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -22,9 +21,6 @@ from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
 from processes.in_hand import InHand
-
-if TYPE_CHECKING:
-    from docket import Worker
 
 log = logging.getLogger("jubako.jobs")
 
@@ -55,76 +51,58 @@ class JobQueue:
         run: Callable[[str, Priority], Awaitable[None]],
         notify: Callable[[str, int], Awaitable[None]],
     ) -> None:
-        # All processes of a server import this module, and only gateways should spend half a second on docket.
-        from docket import Docket
-
-        self._settings = settings
-        self._dockets = {
-            p: Docket(f"jubako-{p.name.lower()}", settings.url, execution_ttl=_RECORD_TTL) for p in Priority
-        }
-        self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
+        self._jobs_by_priority = {p: _Queue(f"jubako-{p.name.lower()}", settings, _JOBS_DUE) for p in Priority}
+        self._webhooks = _Queue("jubako-webhooks", settings, _WEBHOOKS_DUE)
+        self._queues = (*self._jobs_by_priority.values(), self._webhooks)
         self._run, self._notify = run, notify
         self._in_hand = InHand()
         self._jobs: set[tuple[str, Priority]] = set()
         """Ids of jobs in hand, with the priorities of the queues that they came from."""
-        self._workers: list[Worker] = []
-        self._closing = False
         self._stack = AsyncExitStack()
         self._working: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Connect and start to take jobs."""
-        from docket import Worker
-
-        for docket, task, looks_every in (
-            *((docket, self._job_task(priority), _JOBS_DUE) for priority, docket in self._dockets.items()),
-            (self._webhooks, self._webhook_task(), _WEBHOOKS_DUE),
+        for queue, task in (
+            *((queue, self._job_task(priority)) for priority, queue in self._jobs_by_priority.items()),
+            (self._webhooks, self._webhook_task()),
         ):
-            await self._stack.enter_async_context(docket)
-            docket.register(task)
-            worker = Worker(
-                docket,
-                concurrency=self._settings.concurrency,
-                redelivery_timeout=self._settings.redelivery,
-                scheduling_resolution=looks_every,
-            )
-            await self._stack.enter_async_context(worker)
-            self._workers.append(worker)
-            self._working.append(asyncio.create_task(self._work(worker)))
+            await queue.open(self._stack, task)
+            self._working.append(asyncio.create_task(queue.work()))
 
     async def finished(self) -> None:
         """Stop taking jobs, and return once none is in hand."""
-        for worker in self._workers:
-            # Not cancelled: then it would stop renewing its jobs' leases in Redis, and others would get them.
-            worker.concurrency = 0
+        for queue in self._queues:
+            queue.take_no_more()
         await self._in_hand.finished()
 
     async def close(self) -> None:
         """Stop taking jobs; those in hand go back to their queues, for the next worker."""
-        self._closing = True
+        for queue in self._queues:
+            queue.closing = True
         unfinished = set(self._jobs)
         # Otherwise docket would wait for the jobs in hand, perhaps for minutes.
         await end((*self._in_hand.tasks, *self._working))
         with suppress(RedisError):
             for job_id, priority in unfinished:
-                await self._dockets[priority].replace("run_job", datetime.now(UTC), job_id)(job_id)
+                await self._jobs_by_priority[priority].docket.replace("run_job", datetime.now(UTC), job_id)(job_id)
             await self._stack.aclose()
 
     async def add(self, job: Job) -> None:
         """Queue a job, unless it is queued or being done already."""
         with reachable():
-            await self._dockets[job.priority].add("run_job", key=job.id)(job.id)
+            await self._jobs_by_priority[job.priority].add("run_job", job.id, job.id)
 
     async def add_webhook(self, job: Job, attempt: int, delay: timedelta = timedelta(0)) -> None:
         """Queue one attempt to notify a job's webhook."""
         when = datetime.now(UTC) + delay
         with reachable():
-            await self._webhooks.add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(job.id, attempt)
+            await self._webhooks.add("tell_webhook", f"{job.id}-webhook-{attempt}", job.id, attempt, when=when)
 
     async def cancel(self, job: Job) -> None:
         """Take a job out of its queue, or interrupt the worker that runs it."""
         with reachable():
-            await self._dockets[job.priority].cancel(job.id)
+            await self._jobs_by_priority[job.priority].docket.cancel(job.id)
 
     # Docket knows tasks by their names and reads their signatures.
 
@@ -155,12 +133,61 @@ class JobQueue:
             except Exception:
                 log.exception("a task of the queue failed; its job is looked at again soon")
 
-    async def _work(self, worker: Worker) -> None:
-        """Restart a worker whatever has ended it: without one, all jobs of a priority would wait for ever."""
+
+class _Queue:
+    """One of docket's queues, and this process's worker for it."""
+
+    def __init__(self, name: str, settings: QueueSettings, looks_every: timedelta) -> None:
+        # All processes of a server import this module, and only gateways should spend half a second on docket.
+        from docket import Docket
+
+        self.docket = Docket(name, settings.url, execution_ttl=_RECORD_TTL)
+        self._settings = settings
+        self._looks_every = looks_every
+        # Only this process adds tasks to a queue in memory, so its worker can wait for one. Four workers that ask wake
+        # up 400 times a second, each time at the expense of a pass on the same cores.
+        self._asks = not settings.url.startswith(MEMORY)
+        self._added = asyncio.Event()
+        self.closing = False
+
+    async def open(self, stack: AsyncExitStack, task: Callable[..., Awaitable[None]]) -> None:
+        """Connect until `stack` ends, for tasks of one kind."""
+        from docket import Worker
+
+        await stack.enter_async_context(self.docket)
+        self.docket.register(task)
+        self._worker = Worker(
+            self.docket,
+            concurrency=self._settings.concurrency,
+            redelivery_timeout=self._settings.redelivery,
+            scheduling_resolution=self._looks_every,
+        )
+        await stack.enter_async_context(self._worker)
+
+    async def add(self, task: str, key: str, *arguments: str | int, when: datetime | None = None) -> None:
+        """Add a task, unless one with this key is there."""
+        await self.docket.add(task, when=when, key=key)(*arguments)
+        self._added.set()
+
+    async def work(self) -> None:
+        """Do tasks. Restarts the worker whatever has ended it: without one, all of its tasks would wait for ever."""
         # Docket returns normally when it is cancelled.
-        while not self._closing:
+        while not self.closing:
             try:
-                await worker.run_forever()
+                await self._work()
             except Exception:
                 log.exception("a worker of the queue ended; it begins again")
                 await asyncio.sleep(RESTART_S)
+                self._added.set()
+
+    async def _work(self) -> None:
+        if self._asks:
+            await self._worker.run_forever()
+        else:
+            await self._added.wait()
+            self._added.clear()
+            await self._worker.run_until_finished()
+
+    def take_no_more(self) -> None:
+        # Not cancelled: then it would stop renewing its jobs' leases in Redis, and others would get them.
+        self._worker.concurrency = 0
