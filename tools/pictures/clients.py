@@ -1,5 +1,5 @@
 """`python -m tools.pictures.clients FOLDER` has other people's programs generate images, and writes pictures of
-them into docs/.
+them into docs/pictures/.
 
 FOLDER has the environments of these programs, which tools/need-pictured-clients makes.
 """

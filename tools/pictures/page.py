@@ -1,4 +1,4 @@
-"""`python -m tools.pictures.page` draws on the page `/ui` and writes pictures of it into docs/."""
+"""`python -m tools.pictures.page` draws on the page `/ui` and writes pictures of it into docs/pictures/."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _edit(page: Page, file: Path) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """Write what the page shows as docs/NAME.jpg."""
+    """Write what the page shows as docs/pictures/NAME.jpg."""
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
     picture = Image.open(BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-    picture.save(ROOT / "docs" / f"{name}.jpg", quality=QUALITY, optimize=True)
+    picture.save(ROOT / "docs" / "pictures" / f"{name}.jpg", quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":
