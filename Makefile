@@ -121,7 +121,7 @@ lock: ## Update constraints*.txt from pyproject.toml
 
 pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/pictures/page-*.jpg
 	@tools/need-chromium
-	$(BIN)/python -m tools.pictures.page
+	$(BIN)/python -m tools.pictures.ui_page
 
 pictures-clients: $(VENV)/.dev ## Update those of other programs, docs/pictures/client-*.jpg (IN=folder, for several GB)
 	@tools/need-chromium

@@ -21,33 +21,33 @@ from access.metrics import may_read_gateway
 from access.rates import RateLimiter
 from access.sites import trust_proxies
 from api.contracts import CONTRACTS
-from api.http.composing import in_front_of, mounted
-from api.http.docs import docs_app
-from api.http.files import files_app
+from api.http.joint_docs import docs_app
+from api.http.result_files import files_app
+from api.http.service_decorators import in_front_of, mounted
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
-from api.middleware.addresses import UnderPrefix
-from api.middleware.front import entrance, front
+from api.middleware.paths import UnderPrefix
+from api.middleware.stack import entrance, front
 from api.predictions.answers import WEBHOOK_BODIES
-from api.typed.described import typed_description
+from api.typed.bentoml_tasks import task_api
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo, Upscale
+from api.typed.schemas import typed_description
 from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
-from api.typed.tasks import task_api
 from api.typed.upscaling import answer_with_upscaled
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
 from gateway.safety.blocked_words import read_blocked_words
+from gateway.safety.content_policy import ContentPolicy
 from gateway.safety.picture_check import PictureCheck
-from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from gateway.upscaler_client import UpscalerClient
 from gateway.upscaling import upscaler_of
 from models.catalogue.resolving.deadlines import longest_deadline_s
-from models.catalogue.serving.served import log_ignored, served_catalogue
+from models.catalogue.serving.served_models import log_ignored, served_catalogue
 from processes.allocator import return_freed_memory
 from processes.drain import Drain
 from processes.http.protocol import bound_clients
@@ -62,7 +62,7 @@ from runners.upscaling.service import NAME as UPSCALER
 from runners.upscaling.service import upscaler_services
 from settings import settings
 from settings.locations import local_folder
-from settings.report import log_settings
+from settings.startup_log import log_settings
 from storage.client import open_storage
 from storage.private import write_privately
 from storyboard.files.answer import StoryboardAnswer

@@ -19,15 +19,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.describing.bodies import JSON, MULTIPART, described_body
-from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.refusals import InvalidForm, error_answer
 from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
-from api.operations.described import Healthy
-from client.dummy import dummy_images
+from api.openapi_description.bodies import JSON, MULTIPART, described_body
+from api.openapi_description.headers import header_references
+from api.operations.schemas import Healthy
+from client.inpainting.dummy import dummy_images
 from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.generation.client_fields import ClientFields, Seed

@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.client import Client
 from benchmarks.load import closed_loop
-from benchmarks.subject import ALLOCATOR, REPOSITORY, SCRATCH
+from benchmarks.measured_model import ALLOCATOR, REPOSITORY, SCRATCH
 from benchmarks.workloads import MOST_CALLERS, Wanted, crowd, each_task
 
 START_TIMEOUT_S = 180.0

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.room import Room, rooms_of, taken_gib, wanted_device
+from gateway.memory_needs import Room, rooms_of, taken_gib, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed

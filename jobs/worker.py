@@ -16,10 +16,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from core.asyncio_tasks import first_of
 from core.caller import Caller, set_caller
 from core.errors import Busy, GenerationFailed, JubakoError, RunnerLost
 from core.generation.request import Priority
-from core.tasks import first_of
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields

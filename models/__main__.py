@@ -13,8 +13,8 @@ from rich.console import Console
 from core.errors import LoadFailed, LoadInterrupted, StartError
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.pointing.kept import shelf
-from models.catalogue.pointing.pointed import whole_catalogue
+from models.catalogue.pointing.model_cache import shelf
+from models.catalogue.pointing.pointed_entries import whole_catalogue
 from models.catalogue.presence import presence
 from models.catalogue.serving.presets import fitted
 from models.catalogue.sharing import read_sharing, sharing_file

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings.page import heading_of
-from settings.report import NOTHING, as_text
+from settings.documentation import heading_of
+from settings.startup_log import NOTHING, as_text
 from settings.variables import groups_of, is_secret, variables_of
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"

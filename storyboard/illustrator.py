@@ -13,13 +13,13 @@ from dataclasses import replace
 
 from PIL import Image
 
+from core.asyncio_tasks import first_error
 from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed
 from core.generation.events import Event, Picture, Started, Step
 from core.generation.request import GenerationRequest
-from core.tasks import first_error
 from gateway.gateway import Gateway
-from gateway.media.inpainted import on_white
+from gateway.media.kept_pixels import on_white
 from storyboard.errors import NotInitialized
 from storyboard.frames import Frame, FrameDone, FrameStep, ReferenceDone, StoryEvent
 from storyboard.references import DrawnReference, References, Wanted

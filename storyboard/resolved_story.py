@@ -14,7 +14,7 @@ from core.generation.hints import ignored_hint
 from core.generation.request import Lora, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.serving.served import CHARACTER, story_entry
+from models.catalogue.serving.served_models import CHARACTER, story_entry
 from settings import Settings
 from storyboard.characters import Mode, named_in
 from storyboard.errors import NotInitialized

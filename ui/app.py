@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client.errors import Refused, Unreachable
-from ui.files import KEPT_S
 from ui.page import QUIET, Page
 from ui.server import Server
 from ui.tabs import operating
@@ -22,6 +21,7 @@ from ui.tabs.edit import edit_tab
 from ui.tabs.gallery import gallery_tab
 from ui.tabs.storyboard import storyboard_tab
 from ui.tabs.video import video_tab
+from ui.temporary_files import KEPT_S
 
 ADDRESS = "/ui"
 STATES_EVERY_S = 4

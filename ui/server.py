@@ -10,7 +10,7 @@ import gradio as gr
 from client.asynchronous import AsyncJubako
 from client.calls import models
 from client.connection import TIMEOUT_S, AsyncConnection
-from ui.reaching import InsideJubako
+from ui.inside_client import InsideJubako
 
 KEPT_CLIENTS = 64
 """How many callers' clients stay connected."""

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
 from api.mcp.answers import ToolResult, answer_of
+from api.mcp.earlier_results import with_results
 from api.mcp.forms import (
     EditImage,
     GenerateImage,
@@ -24,8 +24,8 @@ from api.mcp.forms import (
     MakeStoryboard,
     PictureTool,
 )
-from api.mcp.jobs import Report, done
-from api.mcp.references import with_results
+from api.mcp.tool_jobs import Report, done
+from api.openapi_description.bodies import json_schema
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields

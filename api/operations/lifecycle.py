@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.refusals import InvalidForm
+from api.openapi_description.bodies import JSON, described_body
 from core.device_names import DEVICE_PATTERN
 from core.errors import Forbidden
 from gateway.gateway import Gateway

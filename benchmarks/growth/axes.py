@@ -13,8 +13,8 @@ import psutil
 
 from benchmarks.client import Client
 from benchmarks.load import Point, closed_loop, summarise
+from benchmarks.measured_model import DEFAULT_MODEL, copies_of_the_miniature, server_environment
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.subject import DEFAULT_MODEL, copies_of_the_miniature, server_environment
 from benchmarks.workloads import Wanted, uniform
 
 CALLERS_AXIS = "callers"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from benchmarks.subject import measured_entry
+from benchmarks.measured_model import measured_entry
 from benchmarks.weights import load_plain
 from core.generation.request import Task
 from models.catalogue.entry import Entry

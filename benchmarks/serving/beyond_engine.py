@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import Client
+from benchmarks.measured_model import copies_of_the_miniature
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.subject import copies_of_the_miniature
 from benchmarks.workloads import PROMPTS, Wanted
 from core.generation.request import Task
 

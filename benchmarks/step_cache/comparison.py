@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from benchmarks.step_cache.drawing import Asked, Run, engine_of, reported, requests, together
+from benchmarks.step_cache.engine_runs import Asked, Run, engine_of, reported, requests, together
 from benchmarks.step_cache.quality import Likeness, Shown, likeness, shown
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache

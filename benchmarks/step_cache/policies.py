@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.step_cache.candidates import CORRECTED, CRITERIA, PREDICTORS, SHIPPED, Computed, Criterion, Image
-from benchmarks.step_cache.drawing import CHOSEN_ON
+from benchmarks.step_cache.engine_runs import CHOSEN_ON
 from benchmarks.step_cache.quality import Images, likeness
 from models.catalogue.catalogue import full_catalogue
 from models.miniature.captions import plain_caption

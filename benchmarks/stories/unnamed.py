@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 
 from benchmarks.client import Client
+from benchmarks.measured_model import REPOSITORY, measured_entry, server_environment
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.stories.subjects import FRAMES, StoryResult, generate_story
-from benchmarks.subject import REPOSITORY, measured_entry, server_environment
+from benchmarks.stories.story_makers import FRAMES, StoryResult, generate_story
 from models.miniature.captions import article
 from models.miniature.concepts import COLOURS
 from models.miniature.evaluate import border_colour

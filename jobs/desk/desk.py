@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from core.asyncio_tasks import end
 from core.caller import Caller
 from core.errors import JubakoError
 from core.generation.request import Priority
-from core.tasks import end
 from jobs.bus import Bus, JobEvent
 from jobs.desk.acceptance import Acceptance
 from jobs.desk.deadlines import Deadlines

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.validation import Strict
 from models.catalogue.entry import Entry
 from models.catalogue.families.base import Part, Stage
-from models.catalogue.local_files import write_whole
+from models.catalogue.file_changes import write_whole
 
 ENCODED_PIXELS = 64
 """Pixels of an image to one latent token, for the autoencoder that most models have."""

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from core.errors import LoadFailed
 from core.pixels.tiles import TILE_PX, TILES_A_PASS
-from models.catalogue.pointing.kept import shelf
+from models.catalogue.pointing.model_cache import shelf
 from models.catalogue.pointing.pointers import pointer
 from models.catalogue.sources import Source
-from models.weights.describing.addresses import downloaded
+from models.weights.describing.url_files import downloaded
 from models.weights.devices import resolve_device
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path

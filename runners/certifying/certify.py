@@ -17,7 +17,7 @@ from core.errors import JubakoError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
-from models.catalogue.local_files import stamps
+from models.catalogue.file_changes import stamps
 from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
 from models.weights.compiling.denoisers import not_yet_compiled
 from models.weights.devices import current_device
@@ -26,7 +26,7 @@ from processes.threads import in_thread
 from runners.certifying.modules import by_method, tested, untested
 from runners.certifying.probes import Pixels, at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import RecordedCall, recording
-from runners.trials import first_image_failed
+from runners.trial_requests import first_image_failed
 
 log = logging.getLogger("jubako.loading")
 

@@ -20,7 +20,7 @@ from models.catalogue.families import Part
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.trials import task_inputs
+from runners.trial_requests import task_inputs
 
 PROMPTS = ("a red apple on a blue table", "a blue table on a red apple", "two foxes in the snow, at night, by a river")
 """Two of equal length, whose encodings can be merged even if the pipeline does not pad them, and a longer one."""

@@ -16,7 +16,7 @@ from PIL import Image
 from core.errors import GenerationFailed
 from core.generation.events import Clip, Failed, Picture, Result, Sound
 from core.generation.step_cache import StepCache
-from runners.engine.leaving import Leaving
+from runners.engine.device_copies import Leaving
 from runners.engine.ticket import Ticket
 
 log = logging.getLogger("jubako.engine")

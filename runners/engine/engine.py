@@ -39,7 +39,6 @@ from runners.engine.delivery import Delivery, Drawn
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver, Report
-from runners.engine.opening import Opening
 from runners.engine.passes.buckets import fitting
 from runners.engine.passes.executor import TOO_LARGE, CallOutput, Executor, FailedPass, Pass, Verdict
 from runners.engine.passes.module_calls import ModuleCall
@@ -49,6 +48,7 @@ from runners.engine.sampler_steps import SamplerStep, step_together
 from runners.engine.step_cache.automatic import AutomaticStepCache, Workload, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
+from runners.engine.video_decoding import Opening
 from runners.engine.views.factory import ViewFactory
 from runners.options import EngineLimits
 

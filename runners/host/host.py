@@ -23,7 +23,7 @@ from models.catalogue.memory.parallel import in_a_row
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from models.weights.loading import LoadedModel
 from runners.engine.observer import EngineObserver
-from runners.host.cards import cards
+from runners.host.card_figures import cards
 from runners.host.lifecycle import Lifecycle
 from runners.host.preparations import Places
 from runners.options import EngineLimits, HostOptions

@@ -17,7 +17,7 @@ from models.catalogue.pointing.pointers import pointer
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
 from processes.loading_service import answer_to_load
-from runners.host.front import put_in_front
+from runners.host.middleware import put_in_front
 from runners.upscaling.host import UpscalerHost
 from runners.upscaling.wire import SERVICE, AskedTile, decode_tile
 from settings import Settings

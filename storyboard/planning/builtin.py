@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from storyboard.planning.arc import Moment, arc_of
 from storyboard.planning.beats import beats_of, cleaned
 from storyboard.planning.cast import cast_of
-from storyboard.planning.casting import Casting
 from storyboard.planning.vocabulary import vocabulary_of
+from storyboard.planning.vocabulary_prompts import Casting
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, PlanRequest, Scene
 
 NAME = "builtin"

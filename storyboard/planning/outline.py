@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from storyboard.planning.casting import Casting, Pictured
 from storyboard.planning.vocabulary import Vocabulary, vocabulary_of
+from storyboard.planning.vocabulary_prompts import Casting, Pictured
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, PlanRequest, Scene
 
 MAX_TEXT_CHARS = 300

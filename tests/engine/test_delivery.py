@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.generation.events import Clip, Picture
 from runners.engine.delivery import Drawn, as_bytes
-from runners.engine.leaving import Leaving
+from runners.engine.device_copies import Leaving
 
 VIEWS = {"aten.unbind.int", "aten.select.int", "aten.detach.default"}
 

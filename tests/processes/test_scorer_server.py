@@ -19,7 +19,7 @@ import pytest
 
 from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
-from processes.connection import open_session
+from processes.service_session import open_session
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair

@@ -25,7 +25,7 @@ from gateway.upscaling import NO_MODEL, Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.figures import Figures
 from models.catalogue.resolving.deadlines import work_s
-from models.catalogue.serving.served import CHARACTER, served_catalogue
+from models.catalogue.serving.served_models import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from runners.upscaling.wire import AskedTile

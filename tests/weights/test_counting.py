@@ -19,12 +19,12 @@ from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import Stage
 from models.catalogue.memory.figures import FILE
 from models.weights.counting import __main__ as counting
-from models.weights.counting.calls import decoding, denoising
 from models.weights.counting.count import controlnets_gib, counted
 from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.modules import architectures, built, weights_bytes
 from models.weights.counting.peak import need_of
-from models.weights.counting.storing import quantized_bytes
+from models.weights.counting.stored_weights import quantized_bytes
+from models.weights.counting.traced_calls import decoding, denoising
 from runners.engine.passes.module_calls import Operation
 
 CATALOGUE = load_catalogue(*SHIPPED)

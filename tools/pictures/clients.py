@@ -23,7 +23,7 @@ from tests.support.browser import browsing
 from tests.support.servers.replica import replica
 from tests.support.servers.serving import free_port, wait_for
 from tests.support.web import WEB
-from tools.pictures.page import keep
+from tools.pictures.ui_page import keep
 
 NOTEBOOK_PX, CHAT_PX, SETTINGS_PX = (900, 530), (900, 520), (1100, 800)
 CELLS = (

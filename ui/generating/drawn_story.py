@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ui.files import new_folder
-from ui.generating.story_stage import StoryStage
-from ui.parameters import parameters_of
+from ui.generating.story_progress_display import StoryStage
+from ui.image_parameters import parameters_of
+from ui.temporary_files import new_folder
 
 KEPT = (
     "prompt",

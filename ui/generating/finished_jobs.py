@@ -11,7 +11,7 @@ from client.asynchronous import AsyncJubako
 from client.calls import Call
 from client.errors import Refused
 from client.results import Job
-from ui.generating.by_job import save
+from ui.generating.job_progress import save
 
 FETCHED_AT_ONCE = 4
 """Jobs whose files are fetched at once for one visitor: whole files are in memory, and other visitors wait too."""

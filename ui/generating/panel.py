@@ -12,9 +12,9 @@ import gradio as gr
 
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.generating.by_job import draw
-from ui.generating.stage import EMPTY, Stage, ended, hints
-from ui.generating.story_stage import StoryStage
+from ui.generating.job_progress import draw
+from ui.generating.progress_display import EMPTY, Stage, ended, hints
+from ui.generating.story_progress_display import StoryStage
 from ui.page import QUIET, Page
 
 

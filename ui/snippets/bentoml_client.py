@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from client.calls import FILES
-from ui.snippets.said import KEY, LAYERS, STORY, VIDEOS, Said
+from ui.snippets.snippet_request import KEY, LAYERS, STORY, VIDEOS, Said
 
 
 def bentoml_client(said: Said) -> str:

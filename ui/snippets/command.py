@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from client import calls
-from ui.snippets.said import STORY, VIDEOS, Said
+from ui.snippets.snippet_request import STORY, VIDEOS, Said
 
 OPTIONS = {
     "model": "-m",

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from client.calls import FILES
-from ui.snippets.said import KEY, LAYERS, PLAN, STORY, Said
+from ui.snippets.snippet_request import KEY, LAYERS, PLAN, STORY, Said
 
 ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
 """Address and file extension of what has no typed API, or one whose answer suits programs only."""

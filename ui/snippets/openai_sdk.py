@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from client import calls
-from ui.snippets.said import KEY, STORY, VIDEOS, Said
+from ui.snippets.snippet_request import KEY, STORY, VIDEOS, Said
 
 FOREIGN = (
     *("reference_image", "control_image", "last_image", *calls.VIDEOS),

@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
 from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.conditions import KNOWN as CONDITIONS
 from ui.request.conditions import Conditions
 from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 TASK, API = "text-to-image", "text_to_image"
 EXAMPLES = (

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
 from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.canvas import Canvas
 from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 WAYS = {
     "inpaint": "Repaint what I paint over",

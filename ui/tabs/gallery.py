@@ -12,9 +12,9 @@ from client.calls import FILES
 from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.generating.finished_jobs import completed, deleting, fetched_each, is_video, request_of, still_here
-from ui.generating.stage import hints
+from ui.generating.progress_display import hints
+from ui.image_parameters import parameters_of, table
 from ui.page import QUIET, Page
-from ui.parameters import parameters_of, table
 from ui.request.controls import new_seed
 from ui.reuse import LISTED, Reuse, left_out, missing
 

@@ -13,10 +13,10 @@ import pandas as pd
 
 from client.calls import Call, Form, cancelling, prioritizing
 from client.errors import Refused, Unreachable
-from ui.generating.stage import hints
+from ui.generating.progress_display import hints
 from ui.job_rows import COLUMNS, OPEN, in_order, listings
-from ui.measuring import Load, Reading
 from ui.page import QUIET, Page
+from ui.server_load import Load, Reading
 
 NAME = "Jobs and models"
 EVERY_S = 2

@@ -12,17 +12,17 @@ import gradio as gr
 from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
 from client.results import Model
-from ui.code import CodePanel
-from ui.files import new_folder
 from ui.generating.drawn_story import DrawnStory
 from ui.generating.panel import Studio, gallery
-from ui.generating.stage import hints
-from ui.generating.story_stage import StoryStage
+from ui.generating.progress_display import hints
+from ui.generating.story_progress_display import StoryStage
 from ui.page import QUIET, Page, able, choices, chosen
-from ui.request.alike import Alike
 from ui.request.basics import BasicControls
+from ui.request.consistency import Alike
 from ui.request.controls import new_seed
-from ui.snippets.said import PLAN, STORY
+from ui.snippets.code_panel import CodePanel
+from ui.snippets.snippet_request import PLAN, STORY
+from ui.temporary_files import new_folder
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
 MOST_FRAMES, FEWEST_FRAMES = 10, 6

@@ -11,12 +11,12 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import NothingToDraw, Studio
 from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.controls import KNOWN, Controls
-from ui.request.figure import Figure
+from ui.request.figure_controls import Figure
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
 APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}

@@ -13,9 +13,9 @@ from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, ImageParameters, St
 from api.openai.chat.turns import Turn, turn_of
 from api.openai.foreign_fields import NAMES
 from api.openai.forms import EditForm, GenerationForm
+from api.openai.image_references import data_url
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.reading import form_from, form_of
-from api.openai.references import data_url
 from core.errors import InvalidRequest
 from core.generation.hints import header_text
 from core.generation.request import Task

@@ -24,7 +24,7 @@ from gateway.repeating import repeated
 from jobs.job import Job
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.resolving.videos import fps_of
+from models.catalogue.resolving.animation_videos import fps_of
 
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:

@@ -16,7 +16,7 @@ from diffusers.utils.state_dict_utils import (
     convert_unet_state_dict_to_peft,
 )
 
-from models.weights.addons.changes import Rows
+from models.weights.addons.layer_changes import Rows
 from models.weights.files import flux_modules, sd3_modules
 
 DENOISER_PREFIXES = (

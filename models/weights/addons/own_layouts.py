@@ -16,7 +16,7 @@ from torch import nn
 
 from core.errors import LoadFailed
 from core.wording import some
-from models.weights.addons.changes import Change, Read, read_change
+from models.weights.addons.layer_changes import Change, Read, read_change
 from models.weights.addons.lora_names import Target, find_targets
 
 PARTS = re.compile(

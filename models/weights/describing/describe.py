@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from models.catalogue.sources import Source
-from models.weights.describing.fields import entry_fields, undeclared_entry_fields
-from models.weights.describing.files import look_at_file
+from models.weights.describing.entry_fields import entry_fields, undeclared_entry_fields
 from models.weights.describing.folders import OfNoFamily, look_at_folder
 from models.weights.describing.model_folder import ModelFolder, folder_of
 from models.weights.describing.not_pipelines import only_checkpoint
+from models.weights.describing.single_file import look_at_file
 from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import refuse_incomplete

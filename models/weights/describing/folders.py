@@ -11,7 +11,7 @@ from core.errors import LoadFailed
 from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.presence import NOT_LOADED
-from models.weights.describing.looks import Look, Weights
+from models.weights.describing.checkpoint_facts import Look, Weights
 from models.weights.describing.model_folder import ModelCard, ModelFolder
 from models.weights.fetching.fetch import PICKLES, refused_pickle
 

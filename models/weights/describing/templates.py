@@ -6,8 +6,8 @@ from functools import cache
 
 from models.catalogue.catalogue import SHIPPED, Catalogue, load_catalogue
 from models.catalogue.entry import Entry
+from models.weights.describing.checkpoint_facts import Look
 from models.weights.describing.few_steps import FewSteps
-from models.weights.describing.looks import Look
 
 FEW_STEPS = 10
 

@@ -24,9 +24,9 @@ from models.catalogue.families import Part, Stage
 from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
-from models.weights.memory.tiles import can_tile, tiled
+from models.weights.memory.vae_tiling import can_tile, tiled
 from processes.machine.core_turns import CoreTurns
-from runners.engine.leaving import Leaving, Stopwatch
+from runners.engine.device_copies import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
 from runners.engine.passes.buckets import compiled_shape, filled

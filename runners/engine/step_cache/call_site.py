@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from runners.engine.leaving import Leaving
+from runners.engine.device_copies import Leaving
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distances, missing_error
 
 

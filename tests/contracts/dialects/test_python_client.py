@@ -22,7 +22,7 @@ from rich.console import Console
 
 from client import AsyncJubako, Image, Jubako, Refused, Unreachable, Video
 from client.display.bars import bar
-from client.display.pictures import as_text
+from client.display.terminal_images import as_text
 from client.events import Event
 from client.parameters import Character
 from client.results import Frame, Storyboard

@@ -20,7 +20,7 @@ from tests.support.engine.drawing import largest_difference
 from tests.support.servers.replica import Replica
 from tests.support.servers.serving import half_mask, photo
 from ui.snippets import SNIPPETS
-from ui.snippets.said import Said
+from ui.snippets.snippet_request import Said
 
 DRAWN = {
     "prompt": "a red apple on O'Hara's \"blue\" background",

@@ -25,16 +25,16 @@ from api.contracts import CONTRACTS
 from api.http import context
 from api.jobs.assembly import make_desk
 from api.mcp.app import endpoint
-from api.middleware.addresses import UnderPrefix
-from api.middleware.front import entrance, front
+from api.middleware.paths import UnderPrefix
+from api.middleware.stack import entrance, front
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Task
 from gateway.assembly import assemble
 from gateway.safety.blocked_words import read_blocked_words
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from jobs.desk.desk import JobDesk
 from jobs.job import Job, Result
-from models.catalogue.serving.served import served_catalogue
+from models.catalogue.serving.served_models import served_catalogue
 from processes.drain import Drain
 from runners.state import ModelState, RunnerState
 from settings import settings

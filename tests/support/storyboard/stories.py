@@ -14,8 +14,8 @@ from PIL import Image
 from core.errors import RateExceeded
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
-from gateway.safety.policy import ContentPolicy
-from models.catalogue.serving.served import served_catalogue
+from gateway.safety.content_policy import ContentPolicy
+from models.catalogue.serving.served_models import served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from runners.service import engine_limits, host_options

@@ -11,7 +11,7 @@ import pytest
 
 from client.calls import Call
 from client.connection import AsyncConnection
-from client.local_files import NotAllowed, saved, with_files
+from client.mcp_bridge.local_files import NotAllowed, saved, with_files
 from client.results import result_of
 from tests.support.servers.serving import photo, png
 

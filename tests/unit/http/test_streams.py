@@ -26,8 +26,8 @@ from core.generation.events import Event, Picture, Started
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway
-from gateway.safety.policy import ContentPolicy
-from models.catalogue.serving.served import served_catalogue
+from gateway.safety.content_policy import ContentPolicy
+from models.catalogue.serving.served_models import served_catalogue
 from runners.state import ModelState, RunnerState
 from settings import Settings
 from standalone.in_process import Unmetered

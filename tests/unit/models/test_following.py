@@ -12,7 +12,7 @@ from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from core.pixels.video import UploadedVideo
-from gateway.safety.policy import FRAMES_AT_ONCE, ContentPolicy
+from gateway.safety.content_policy import FRAMES_AT_ONCE, ContentPolicy
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.deadlines import work_s

@@ -17,9 +17,9 @@ from dotenv import dotenv_values
 from client.connection import KEY, URL
 from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
+from settings.documentation import PAGE, tables, written
 from settings.example import EXAMPLE, example
-from settings.page import PAGE, tables, written
-from settings.report import effective_lines
+from settings.startup_log import effective_lines
 from settings.variables import groups_of, is_secret, masked, variables_of
 from tests.support.servers.serving import ROOT, serving_environment
 

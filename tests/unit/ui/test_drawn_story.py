@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ui.generating.drawn_story import DrawnStory
-from ui.generating.story_stage import StoryStage
+from ui.generating.story_progress_display import StoryStage
 
 SEED = 7
 ASKED: dict[str, Any] = {"prompt": "A fox meets an owl", "model": "tiny", "seed": SEED}

@@ -15,7 +15,7 @@ from client.terminal.command import parser
 from ui.request.figure_videos import lacking
 from ui.reuse import Requests, left_out, made_together, missing
 from ui.snippets import SNIPPETS
-from ui.snippets.said import LAYERS, Said
+from ui.snippets.snippet_request import LAYERS, Said
 
 
 def test_a_clip_is_made_again_with_the_image_that_it_ends_with_or_with_none_of_its_images(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from diffusers import DiffusionPipeline
 from core.errors import LoadFailed
 from core.generation.tuning import MOST_STEPS
 from models.catalogue.families.generic import CHECKPOINT, GENERIC
-from models.weights.describing.undeclared.configurations import Configurations
-from models.weights.describing.undeclared.signatures import (
+from models.weights.describing.undeclared.call_signatures import (
     FRAMES,
     UNDERSTOOD,
     PipelineClass,
@@ -26,6 +25,7 @@ from models.weights.describing.undeclared.signatures import (
     tasks_of,
     usual_latents,
 )
+from models.weights.describing.undeclared.configurations import Configurations
 
 USUAL_PX, USUAL_STEPS, USUAL_FRAMES = 512, 30, 17
 SMALLEST_PX = 64

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.models.catalogue.test_served import settings_of
 
 from core.errors import StartError
 from core.validation import NAME_PATTERN
-from models.catalogue.pointing import pointed
-from models.catalogue.pointing.kept import Shelf, shelf
-from models.catalogue.pointing.looking import Permissions
+from models.catalogue.pointing import pointed_entries
+from models.catalogue.pointing.description_process import Permissions
+from models.catalogue.pointing.model_cache import Shelf, shelf
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
-from models.catalogue.serving.served import served_catalogue, text2image_model
+from models.catalogue.serving.served_models import served_catalogue, text2image_model
 from models.catalogue.sources import Source
 from tests.support.servers.serving import ENTRY_FIELDS
-from tests.unit.models.catalogue.test_served import settings_of
 
 FIELDS = {**ENTRY_FIELDS, "family": "stable-diffusion"}
 
@@ -128,7 +128,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
-        monkeypatch.setattr(pointed, "look_at", self)
+        monkeypatch.setattr(pointed_entries, "look_at", self)
 
     def __call__(self, pointers: Sequence[Pointer], _allowed: Permissions) -> list[dict[str, Any]]:
         self.asked += [each.text for each in pointers]
