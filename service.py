@@ -31,7 +31,17 @@ from api.middleware.stack import entrance, front
 from api.predictions.answers import WEBHOOK_BODIES
 from api.typed.bentoml_tasks import task_api
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
-from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo, Upscale
+from api.typed.forms import (
+    Edit,
+    ImageToImage,
+    ImageToVideo,
+    Inpaint,
+    Stream,
+    TextToImage,
+    TextToVideo,
+    TypedCall,
+    Upscale,
+)
 from api.typed.schemas import typed_description
 from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
@@ -158,49 +168,49 @@ class Jubako:
         return any(state.state.serves for state in states)
 
     @task_api(TextToImage, PictureFile)
-    async def text_to_image(self, call: Call[TextToImage]) -> Response:
+    async def text_to_image(self, call: TypedCall[TextToImage]) -> Response:
         """Generate an image from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(ImageToImage, PictureFile)
-    async def image_to_image(self, call: Call[ImageToImage]) -> Response:
+    async def image_to_image(self, call: TypedCall[ImageToImage]) -> Response:
         """Generate an image from a prompt, starting from an image."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(Inpaint, PictureFile)
-    async def inpaint(self, call: Call[Inpaint]) -> Response:
+    async def inpaint(self, call: TypedCall[Inpaint]) -> Response:
         """Repaint the masked part of an image."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(Edit, PictureFile)
-    async def edit(self, call: Call[Edit]) -> Response:
+    async def edit(self, call: TypedCall[Edit]) -> Response:
         """Edit one or more images as a prompt says."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(TextToVideo, VideoFile)
-    async def text_to_video(self, call: Call[TextToVideo]) -> Response:
+    async def text_to_video(self, call: TypedCall[TextToVideo]) -> Response:
         """Generate a video from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(ImageToVideo, VideoFile)
-    async def image_to_video(self, call: Call[ImageToVideo]) -> Response:
+    async def image_to_video(self, call: TypedCall[ImageToVideo]) -> Response:
         """Generate a video from a prompt and its first frame."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Upscale, output_spec=PictureFile)
-    async def upscale(self, call: Call[Upscale]) -> Response:
+    async def upscale(self, call: TypedCall[Upscale]) -> Response:
         """Upscale an image, without generating it again."""
         return await answer_with_upscaled(self.gateway, call)
 
     @bentoml.api(input_spec=Stream, output_spec=EventStream)
-    async def stream(self, call: Call[Stream]) -> AsyncGenerator[str, None]:
+    async def stream(self, call: TypedCall[Stream]) -> AsyncGenerator[str, None]:
         """Do any task, streaming progress, previews and results as server-sent events."""
         async with aclosing(stream_events(self.gateway, call)) as events:
             async for event in events:
                 yield event
 
     @bentoml.api(input_spec=StoryForm, output_spec=StoryboardAnswer)
-    async def storyboard(self, call: Call[StoryForm]) -> Response:
+    async def storyboard(self, call: TypedCall[StoryForm]) -> Response:
         """Break a story into scenes and generate an image of each."""
         return await answer_with_storyboard(self.maker, call)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from .calls import Body, Call, Form
+from .calls import ApiCall, Body, FormBody
 from .errors import Unreachable, refusal_of
 from .files import FileSource
 
@@ -58,7 +58,7 @@ class Connection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
         self._http = httpx.Client(**options(url, key, timeout_s))
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         with self._reaching(), sending(call.body) as said:
             answer = self._http.request(call.method, call.path, params=call.query or None, **said)
@@ -99,7 +99,7 @@ class AsyncConnection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
         self._http = httpx.AsyncClient(**options(url, key, timeout_s))
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
             with sending(call.body) as said:
@@ -132,7 +132,7 @@ class AsyncConnection:
 @contextmanager
 def sending(body: Body | None) -> Iterator[dict[str, Any]]:
     """Yield a body as arguments for httpx, with files opened, so that it reads them piece by piece."""
-    if not isinstance(body, Form):
+    if not isinstance(body, FormBody):
         yield {"json": body}
         return
     with ExitStack() as opened:

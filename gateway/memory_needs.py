@@ -11,7 +11,7 @@ from models.catalogue.memory.parallel import in_a_row
 from runners.state import RunnerState
 
 
-class Room(NamedTuple):
+class MemoryNeed(NamedTuple):
     device: str
     needed_gib: float
     """For one replica."""
@@ -21,7 +21,7 @@ class Room(NamedTuple):
 
 def rooms_of(
     state: RunnerState, moved_to: str | None, entry: Entry, budget_gib: float | None, beside_gib: Mapping[str, float]
-) -> Iterator[Room]:
+) -> Iterator[MemoryNeed]:
     """Yield the room needed by a runner's model, perhaps `moved_to` another device, and by its components; nothing when
     the runner will report an error.
 
@@ -35,7 +35,7 @@ def rooms_of(
     for device, needed_gib in needed.items():
         if memory_gib := (state.device_memory_gib or {}).get(device):
             beside = gib_beside(beside_gib, device, devices)
-            yield Room(device, needed_gib, gib_for_models(memory_gib, beside, budget_gib))
+            yield MemoryNeed(device, needed_gib, gib_for_models(memory_gib, beside, budget_gib))
 
 
 def taken_gib(state: RunnerState, entry: Entry) -> Iterator[Mapping[str, float]]:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.memory_needs import Room, rooms_of, taken_gib, wanted_device
+from gateway.memory_needs import MemoryNeed, rooms_of, taken_gib, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed
@@ -148,7 +148,7 @@ class Residency:
                 await self._make_room(model, missing[name])
             yield
 
-    async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, Room]:
+    async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, MemoryNeed]:
         """Return the room that a model still needs, by device."""
         replicas = (await self._state(model)).each
         if not every and any(self._has_room(model, replica, device) for replica in replicas):
@@ -164,7 +164,7 @@ class Residency:
         there = wanted in (state.device, state.wanted_device)
         return state.state.in_memory and there and model not in self._evicted
 
-    async def _make_room(self, model: str, room: Room) -> None:
+    async def _make_room(self, model: str, room: MemoryNeed) -> None:
         """Unload others until this one fits, or is alone: then it may load even if the catalogue's figures say no."""
         device = room.device
         # Other replicas of the model may be moving to this device.

@@ -27,7 +27,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Load:
+class ServerLoad:
     """How busy a server was between two readings."""
 
     images_per_s: float
@@ -36,7 +36,7 @@ class Load:
     queued: float
 
     @classmethod
-    def between(cls, before: Reading, after: Reading) -> Load:
+    def between(cls, before: Reading, after: Reading) -> ServerLoad:
         """If the server has restarted in between, its counters began again at zero."""
         again = after.passes < before.passes
         images, batched, passes = (

@@ -45,7 +45,7 @@ ABOUT_MODELS = (
 
 Fields = dict[str, Any]
 FormT = TypeVar("FormT", bound=ClientFields)
-Run = Callable[[Request, Fields, Report], Awaitable[ToolResult]]
+RunTool = Callable[[Request, Fields, Report], Awaitable[ToolResult]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ToolSpec:
     title: str
     description: str
     form: type[ClientFields]
-    run: Run
+    run: RunTool
     reads_only: bool = False
 
     @property
@@ -70,7 +70,7 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
     return await spec.run(request, await plain_values(named, FILES), report)
 
 
-def _pictures(form: type[PictureTool]) -> Run:
+def _pictures(form: type[PictureTool]) -> RunTool:
     async def run(request: Request, fields: Fields, report: Report) -> ToolResult:
         await check_files(fields, FILES)
         tool = validated(fields, form)

@@ -13,7 +13,7 @@ from api.openapi_description.bodies import REF
 from api.openapi_description.errors import ALWAYS, GENERATING, described_errors, reference_name
 from api.openapi_description.event_streams import EVENTS
 from api.openapi_description.headers import RATE_HEADERS, REQUEST_ID, header_components, header_references
-from api.openapi_description.served_limits import Served
+from api.openapi_description.served_limits import ServedLimits
 from settings import Settings
 
 KEY = "key"
@@ -50,7 +50,7 @@ def finished(description: dict[str, Any], refused: type[BaseModel], settings: Se
     components["schemas"] = schemas = {
         name: schema if name in bodies else _tidy(schema, schema.get("title")) for name, schema in schemas.items()
     }
-    served = Served(settings)
+    served = ServedLimits(settings)
     for _, _, operation in operations(description):
         served.describe(operation, schemas)
     return description

@@ -16,7 +16,7 @@ _KEYWORDS = {"integer": "maximum", "number": "maximum", "array": "maxItems", "st
 """Which upper bound a type can have."""
 
 
-class Served:
+class ServedLimits:
     """What a server's description says about its models."""
 
     def __init__(self, settings: Settings) -> None:

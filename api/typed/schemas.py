@@ -18,7 +18,7 @@ from api.openapi_description.headers import FILE_HEADERS, UPSCALED_HEADERS, head
 from api.storyboard.answers import StoryRefused
 from api.storyboard.schemas import EXAMPLE as STORY
 from api.typed.file_answers import PictureFile, VideoFile
-from api.typed.forms import Form, Upscale
+from api.typed.forms import TypedForm, Upscale
 from api.typed.streaming import EventStream
 from core.generation.events import Download
 from core.generation.request import Task
@@ -111,7 +111,7 @@ def _methods() -> Iterator[APIMethod[..., Any]]:
 
 
 def _operation(method: APIMethod[..., Any]) -> dict[str, Any]:
-    form = cast(type[Form], method.input_spec)
+    form = cast(type[TypedForm], method.input_spec)
     name = "".join(word.capitalize() for word in method.name.split("_"))
     needs_file = any(form.model_fields[field].is_required() for field in form.multipart_fields)
     task = form.model_fields["task"].default if "task" in form.model_fields else None

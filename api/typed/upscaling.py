@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.http.refusals import refusal
 from api.http.responses.disconnects import unless_disconnected
-from api.typed.forms import Call, Upscale
+from api.typed.forms import TypedCall, Upscale
 from core.deadline import Deadline
 from core.errors import JubakoError
 from core.generation.hints import hint_header, joined
@@ -21,7 +21,7 @@ from gateway.upscaling import Upscaler
 from settings import settings
 
 
-async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
+async def answer_with_upscaled(gateway: Gateway, call: TypedCall[Upscale]) -> Response:
     """Upscale a call's image and answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
@@ -29,7 +29,7 @@ async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Respons
         return refusal(error)
 
 
-async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
+async def _file(gateway: Gateway, call: TypedCall[Upscale]) -> Response:
     with measured() as measure:
         measure.model, measure.task = gateway.upscaler.name, FIELD
         form, upload = call.form, call.form.upload

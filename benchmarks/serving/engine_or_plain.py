@@ -19,23 +19,22 @@ from typing import Any
 import torch
 
 from benchmarks.measured_model import measured_entry
-from benchmarks.peers.pipelines import Pipelines
-from benchmarks.peers.pipelines import Wanted as PlainRequest
+from benchmarks.peers.pipelines import Pipelines, PlainRequest
 from benchmarks.weights import load_plain
-from benchmarks.workloads import Wanted, uniform
+from benchmarks.workloads import WorkloadRequest, uniform
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
 from models.weights.devices import resolve_device
 from runners.engine.engine import Engine, EngineLimits
 from settings import settings
 
-Draw = Callable[[Sequence[Wanted]], None]
+Draw = Callable[[Sequence[WorkloadRequest]], None]
 
 
 def plain() -> Draw:
     pipelines = Pipelines.load()
 
-    def draw(wanted: Sequence[Wanted]) -> None:
+    def draw(wanted: Sequence[WorkloadRequest]) -> None:
         fields = [
             {"task": each.task, "prompt": each.prompt, "num_inference_steps": each.steps, "seed": each.seed}
             for each in wanted
@@ -49,7 +48,7 @@ def engine() -> Draw:
     entry = measured_entry()
     defaults, running = entry.defaults, Engine(load_plain(entry), EngineLimits(entry.batch_tokens))
 
-    async def one(wanted: Wanted) -> None:
+    async def one(wanted: WorkloadRequest) -> None:
         request = GenerationRequest(
             model=entry.id,
             task=wanted.task,
@@ -64,7 +63,7 @@ def engine() -> Draw:
         events = [event async for event in running.submit(request).events()]
         assert isinstance(events[-1], Picture), events[-1]
 
-    async def all_at_once(wanted: Sequence[Wanted]) -> None:
+    async def all_at_once(wanted: Sequence[WorkloadRequest]) -> None:
         await asyncio.gather(*map(one, wanted))
 
     return lambda wanted: asyncio.run(all_at_once(wanted))

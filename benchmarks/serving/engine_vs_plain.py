@@ -20,7 +20,7 @@ from benchmarks.serving.results import EngineResults, Ratio
 from benchmarks.workloads import MOST_CALLERS
 
 
-class Side:
+class GeneratingProcess:
     """`benchmarks.serving.engine_or_plain` in a process."""
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
@@ -60,15 +60,15 @@ class Side:
 def measure_sides(environment: Mapping[str, str], pairs: int) -> tuple[dict[str, Any], EngineResults | None]:
     """Return a description of the machine, and the results unless `pairs` is 0."""
     with ExitStack() as stack:
-        plain = stack.enter_context(Side("plain", environment))
+        plain = stack.enter_context(GeneratingProcess("plain", environment))
         if not pairs:
             return plain.machine, None
-        engine = stack.enter_context(Side("engine", environment))
+        engine = stack.enter_context(GeneratingProcess("engine", environment))
         alone = _compare(plain, engine, 1, pairs)
         return plain.machine, EngineResults(alone, _compare(plain, engine, MOST_CALLERS, pairs))
 
 
-def _compare(plain: Side, engine: Side, images: int, pairs: int) -> Ratio:
+def _compare(plain: GeneratingProcess, engine: GeneratingProcess, images: int, pairs: int) -> Ratio:
     """Alternate between the two; the first pair warms up."""
     seconds = [(plain.seconds(images), engine.seconds(images)) for _ in range(pairs + 1)][1:]
     plain_s, engine_s = (median(side) for side in zip(*seconds, strict=True))

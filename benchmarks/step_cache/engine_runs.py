@@ -30,18 +30,18 @@ CHOSEN_ON = held_out_pairs()[::7]
 FIRST_SEED = 500
 
 
-class Asked(NamedTuple):
+class RequestedImage(NamedTuple):
     """A requested image."""
 
     pair: Pair
     seed: int
 
 
-def reported(callers: int, rounds: int) -> list[list[Asked]]:
+def reported(callers: int, rounds: int) -> list[list[RequestedImage]]:
     """Return the images of each round, from pairs that were used neither in training nor to choose thresholds."""
     others = [pair for pair in held_out_pairs() if pair not in CHOSEN_ON]
     count = callers * rounds
-    asked = [Asked(others[number * len(others) // count], FIRST_SEED + number) for number in range(count)]
+    asked = [RequestedImage(others[number * len(others) // count], FIRST_SEED + number) for number in range(count)]
     return [asked[number::rounds] for number in range(rounds)]
 
 
@@ -70,7 +70,7 @@ def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
 
 
 def requests(
-    catalogue: Catalogue, asked: Sequence[Asked], steps: Sequence[int], sampler: str, mode: StepCache
+    catalogue: Catalogue, asked: Sequence[RequestedImage], steps: Sequence[int], sampler: str, mode: StepCache
 ) -> list[GenerationRequest]:
     """Return one request for each image; `steps` cycle."""
     drafts = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.validation import Strict
 from models.catalogue.entry import Entry
-from models.catalogue.families.base import Part, Stage
+from models.catalogue.families.base import CallStage, Part
 from models.catalogue.file_changes import write_whole
 
 ENCODED_PIXELS = 64
@@ -23,7 +23,7 @@ class ModuleSharing(Strict):
 
     component: str
     method: str = "forward"
-    stage: Stage
+    stage: CallStage
     together: bool
     """Whether calls of different requests share passes; if not, each has one of its own."""
     reason: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-class Leaving:
+class DeviceCopy:
     """A tensor on its way to the host."""
 
     def __init__(self, tensor: torch.Tensor, *, timed: bool = False) -> None:

@@ -31,14 +31,14 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
-from models.catalogue.families import IN_ONE_CALL, Stage
+from models.catalogue.families import IN_ONE_CALL, CallStage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
-from runners.engine.delivery import Delivery, Drawn
+from runners.engine.delivery import Delivery, PipelineOutput
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
-from runners.engine.observer import EngineObserver, Report
+from runners.engine.observer import EngineObserver, RequestReport
 from runners.engine.passes.buckets import fitting
 from runners.engine.passes.executor import TOO_LARGE, CallOutput, Executor, FailedPass, Pass, Verdict
 from runners.engine.passes.module_calls import ModuleCall
@@ -48,7 +48,7 @@ from runners.engine.sampler_steps import SamplerStep, step_together
 from runners.engine.step_cache.automatic import AutomaticStepCache, Workload, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
-from runners.engine.video_decoding import Opening
+from runners.engine.video_decoding import VideoDecoder
 from runners.engine.views.factory import ViewFactory
 from runners.options import EngineLimits
 
@@ -91,7 +91,7 @@ class Engine:
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
         self._views = ViewFactory(model, self._loras, park, limits.batch_tokens)
-        self._opening = Opening(self._wake)
+        self._opening = VideoDecoder(self._wake)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -370,7 +370,7 @@ class Engine:
 
     def _learn_size(self, request: GenerationRequest, running: RunningRequest, call: ModuleCall) -> None:
         # `hires` denoises at two sizes.
-        if call.stage is not Stage.DENOISE or request.hires is not None:
+        if call.stage is not CallStage.DENOISE or request.hires is not None:
             return
         tokens = call.tokens / (call.samples if self._model.family.unguided in IN_ONE_CALL else 1)
         # In edits, only every other call may contain the input images.
@@ -378,7 +378,7 @@ class Engine:
             running.sample_tokens = tokens
             self._automatic.learn_size(request, tokens)
 
-    def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
+    def _deliver(self, run: PipelineRun, drawn: PipelineOutput) -> None:
         ticket, request = run.ticket, self._running[run.ticket]
         request.calls.pop(run, None)
         self._check_answers()
@@ -418,7 +418,7 @@ class Engine:
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
-        denoised = forward.tokens if forward.part.stage is Stage.DENOISE else 0
+        denoised = forward.tokens if forward.part.stage is CallStage.DENOISE else 0
         self._automatic.learn_speed(forward.seconds + (forward.idle_s or 0), denoised)
         self._notify(self._observer.on_pass, forward)
 
@@ -426,7 +426,7 @@ class Engine:
         self._notify(self._observer.on_failed_pass, failed)
 
     def _report(self, ticket: Ticket, request: RunningRequest, outcome: str) -> None:
-        report = Report(
+        report = RequestReport(
             task=ticket.request.task,
             outcome=outcome,
             images=request.images_done,

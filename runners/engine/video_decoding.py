@@ -18,7 +18,7 @@ bytes a pixel, from start to end; two default clips of Wan Animate have 180 mill
 log = logging.getLogger("jubako.engine")
 
 
-class Opening:
+class VideoDecoder:
     """Belongs to the engine's thread, but decodes on its own, so that the seconds this takes hold up no pass.
 
     Only the videos of the next request are opened: the frames of all waiting ones would fill the memory.

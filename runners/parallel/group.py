@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from core.errors import LoadFailed, OutOfMemory
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.weights.devices import devices_from
 from models.weights.loading import LoadedModel
 from runners.engine.lost_device import end_process
@@ -171,7 +171,7 @@ def start_group(model: LoadedModel, device: str, size: int) -> Group:
 
 def denoiser_names(model: LoadedModel) -> list[str]:
     """Return the names of a model's components that denoise; Wan 2.2 has two."""
-    names = dict.fromkeys(part.component for part in model.family.parts if part.stage is Stage.DENOISE)
+    names = dict.fromkeys(part.component for part in model.family.parts if part.stage is CallStage.DENOISE)
     return [name for name in names if model.components.get(name) is not None]
 
 

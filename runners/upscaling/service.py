@@ -41,7 +41,7 @@ class TileFrame(bentoml.IODescriptor):
             raise BadInput("the frame is not a tile") from error
 
 
-class Pixels(IORootModel[list[bytes]]):
+class TilePixels(IORootModel[list[bytes]]):
     """The pixels of a batch of one."""
 
     @classmethod
@@ -88,7 +88,7 @@ def upscaler_service(settings: Settings) -> Any:
 
         @bentoml.api(
             input_spec=TileFrame,
-            output_spec=Pixels,
+            output_spec=TilePixels,
             batchable=True,
             max_batch_size=TILES_A_PASS,
             max_latency_ms=LONGEST_S * 1000,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from storyboard.planning.vocabulary import Vocabulary, vocabulary_of
-from storyboard.planning.vocabulary_prompts import Casting, Pictured
+from storyboard.planning.vocabulary_prompts import Pictured, VocabularyPrompts
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, PlanRequest, Scene
 
 MAX_TEXT_CHARS = 300
@@ -134,7 +134,7 @@ class CastOutline(_Outline):
             caption=(Text, ...),
         )
         super().__init__(request, list[scene], _FEW_WORDS)
-        self._casting = Casting(vocabulary, "", request.story, request.trigger)
+        self._casting = VocabularyPrompts(vocabulary, "", request.story, request.trigger)
 
     def read(self, answer: str) -> list[Scene]:
         scenes = self._scenes(answer)

@@ -107,7 +107,7 @@ class Pictured:
 
 
 @dataclass(frozen=True)
-class Casting:
+class VocabularyPrompts:
     vocabulary: Vocabulary
     hero: str
     story: str

@@ -13,7 +13,7 @@ import torch
 from core.generation.events import Failed
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.memory.options import Memory
@@ -55,7 +55,7 @@ async def test_decoding_has_a_budget_of_its_own(tiny_model: LoadedModel) -> None
     with running(tiny_model, decode_tokens=3 * TOKENS) as (engine, recorder):
         events = await draw(engine, request(num_images=8))
     assert len(pictures(events)) == 8
-    assert recorder.samples("vae", Stage.DECODE) == [3, 3, 2]
+    assert recorder.samples("vae", CallStage.DECODE) == [3, 3, 2]
     assert max(recorder.denoising) == 8
 
 
@@ -68,7 +68,7 @@ async def test_what_is_larger_than_the_budget_is_decoded_in_tiles(tiny_model: Lo
         drawn = await draw_together(engine, [request(seed=seed) for seed in range(2)])
     assert [picture.tiled for events in drawn for picture in pictures(events)] == [True, True]
     assert set(asked) <= {n * m for n in range(1, TILE + 1) for m in range(1, TILE + 1)}
-    assert recorder.samples("vae", Stage.DECODE) == [1, 1]
+    assert recorder.samples("vae", CallStage.DECODE) == [1, 1]
     assert not recorder.failed
     assert not vae.use_tiling
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from processes.machine.nvml import CardReading
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
@@ -48,7 +48,7 @@ def test_passes_know_their_budget_and_the_gap_before_them(tiny_model: Any) -> No
     without = [number for number, each in enumerate(seen.passes) if each.idle_s is None]
     first, second = without
     assert first == 0
-    assert seen.passes[second - 1].part.stage is Stage.DECODE
+    assert seen.passes[second - 1].part.stage is CallStage.DECODE
     gaps = [each.idle_s for each in seen.passes if each.idle_s is not None]
     assert min(gaps) >= 0
     assert len(seen.copied_s) == 2

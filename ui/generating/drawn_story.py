@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ui.generating.story_progress_display import StoryStage
+from ui.generating.story_progress_display import StoryProgressDisplay
 from ui.image_parameters import parameters_of
 from ui.temporary_files import new_folder
 
@@ -42,7 +42,7 @@ class DrawnStory:
     """References that every frame follows."""
 
     @classmethod
-    def of(cls, asked: Mapping[str, Any], files: Sequence[Path], stage: StoryStage) -> tuple[Self, Path]:
+    def of(cls, asked: Mapping[str, Any], files: Sequence[Path], stage: StoryProgressDisplay) -> tuple[Self, Path]:
         """Return the story and its sheet; `files` are the frames, the sheet, and the references that were drawn."""
         # The sheet has the story's own seed.
         at = next(place for place, file in enumerate(files) if file.stem.endswith(f"-{asked['seed']}"))

@@ -14,8 +14,8 @@ from client.asynchronous import AsyncJubako
 from client.calls import STREAM_TASKS
 from client.errors import Refused, Unreachable
 from client.results import Job, Result, file_stems
-from ui.generating.progress_display import Stage, ended
-from ui.generating.story_progress_display import StoryStage
+from ui.generating.progress_display import ProgressDisplay, ended
+from ui.generating.story_progress_display import StoryProgressDisplay
 from ui.temporary_files import new_folder
 
 SHOWN_EVERY_S = 0.1
@@ -38,7 +38,7 @@ class JobProgress:
 
 
 async def draw(
-    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: Stage | StoryStage
+    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: ProgressDisplay | StoryProgressDisplay
 ) -> AsyncGenerator[JobProgress, None]:
     """Yield what to show, until the job has ended. Raises Refused and Unreachable.
 
@@ -65,7 +65,9 @@ async def draw(
     yield await _end(jubako, job, stage, time.monotonic() - begun_s)
 
 
-async def _end(jubako: AsyncJubako, job: Job, stage: Stage | StoryStage, seconds: float) -> JobProgress:
+async def _end(
+    jubako: AsyncJubako, job: Job, stage: ProgressDisplay | StoryProgressDisplay, seconds: float
+) -> JobProgress:
     if job.status != "completed":
         said = "Cancelled." if job.status == "cancelled" else job.error or job.message
         return JobProgress(job, ended(said), job.hint)

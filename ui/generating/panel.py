@@ -13,9 +13,9 @@ import gradio as gr
 from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.generating.job_progress import draw
-from ui.generating.progress_display import EMPTY, Stage, ended, hints
-from ui.generating.story_progress_display import StoryStage
-from ui.page import QUIET, Page
+from ui.generating.progress_display import EMPTY, ProgressDisplay, ended, hints
+from ui.generating.story_progress_display import StoryProgressDisplay
+from ui.page import QUIET, PageLayout
 
 
 class NothingToDraw(Exception):
@@ -25,7 +25,7 @@ class NothingToDraw(Exception):
 class Studio:
     """The shared parts of one tab; `name` is the prefix of its elements' ids."""
 
-    def __init__(self, page: Page, name: str) -> None:
+    def __init__(self, page: PageLayout, name: str) -> None:
         self._page = page
         self._name = name
         self.job = gr.State(None)
@@ -50,7 +50,7 @@ class Studio:
         asked: Callable[[], tuple[str, Mapping[str, Any]]],
         show: Callable[[tuple[Path, ...]], dict[Any, Any]],
         seed: gr.Number | None = None,
-        stage: Stage | StoryStage | None = None,
+        stage: ProgressDisplay | StoryProgressDisplay | None = None,
     ) -> AsyncGenerator[dict[Any, Any], None]:
         """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
@@ -66,7 +66,7 @@ class Studio:
                 **({} if seed is None else {seed: parameters["seed"]}),
             }
             client = self._page.server.client(request)
-            async with aclosing(draw(client, api, parameters, stage or Stage())) as drawings:
+            async with aclosing(draw(client, api, parameters, stage or ProgressDisplay())) as drawings:
                 async for each in drawings:
                     self._page.requests.keep(each.job.id, parameters)
                     yield {

@@ -13,7 +13,7 @@ EMPTY = '<div class="stage"><p>What you draw appears here.</p></div>'
 
 
 @dataclass
-class Stage:
+class ProgressDisplay:
     """The state of one job, from its events."""
 
     started_s: float | None = None

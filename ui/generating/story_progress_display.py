@@ -11,7 +11,7 @@ from client.results import Job
 
 
 @dataclass
-class StoryStage:
+class StoryProgressDisplay:
     """The state of one story, from its job's events."""
 
     waiting: str = "Waiting for the server."

@@ -18,7 +18,7 @@ WAYS = {
 """The label of each mode."""
 
 
-class Alike:
+class ConsistencyControls:
     """A menu of the model's modes and, if it edits, the characters; laid out here."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ ABOUT = (
 )
 
 
-class Figure:
+class FigureControls:
     """Four files, laid out here."""
 
     def __init__(self) -> None:

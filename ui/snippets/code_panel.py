@@ -10,9 +10,9 @@ import gradio as gr
 from ui.generating.panel import NothingToDraw
 from ui.page import QUIET
 from ui.snippets import SNIPPETS
-from ui.snippets.snippet_request import Said
+from ui.snippets.snippet_request import SnippetRequest
 
-Asked = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
+ReadRequest = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
 """Makes an API's name and parameters from components' values. May raise NothingToDraw."""
 
 
@@ -23,7 +23,7 @@ class CodePanel:
         self,
         name: str,
         given: set[Any],
-        asked: Asked,
+        asked: ReadRequest,
         ways: Sequence[str] = tuple(SNIPPETS),
         label: str = "Copy as code",
         layered: Callable[[dict[Any, Any]], bool] = lambda _: False,
@@ -52,7 +52,7 @@ class CodePanel:
     def texts(self, request: gr.Request, api: str, parameters: Mapping[str, Any], layered: bool = False) -> list[str]:
         """Return a request with known parameters as each of the snippets."""
         known = {name: value for name, value in parameters.items() if value is not None}
-        said = Said(_address(request), api, known, "authorization" in request.headers, layered)
+        said = SnippetRequest(_address(request), api, known, "authorization" in request.headers, layered)
         return [SNIPPETS[way](said) for way in self._ways]
 
 

@@ -20,7 +20,7 @@ LAYERS = (
 
 
 @dataclass(frozen=True)
-class Said:
+class SnippetRequest:
     address: str
     """The server's address, as the reader's browser knows it."""
     api: str

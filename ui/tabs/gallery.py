@@ -14,7 +14,7 @@ from client.results import Job
 from ui.generating.finished_jobs import completed, deleting, fetched_each, is_video, request_of, still_here
 from ui.generating.progress_display import hints
 from ui.image_parameters import parameters_of, table
-from ui.page import QUIET, Page
+from ui.page import QUIET, PageLayout
 from ui.request.controls import new_seed
 from ui.reuse import LISTED, Reuse, left_out, missing
 
@@ -28,20 +28,20 @@ OWN_FILES = "The files that it began with are no longer here: choose them again.
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFile:
     """A file, and the job whose result it is."""
 
     file: str
     job: Job
 
 
-def gallery_tab(page: Page) -> None:
+def gallery_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Gallery(page)
 
 
 class _Gallery:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self.shown = gr.State([])
         """The gallery's contents, in order."""
@@ -121,14 +121,14 @@ class _Gallery:
         self.again.click(self._fill, given, filled, **QUIET)
         self.vary.click(self._vary, given, filled, **QUIET)
 
-    async def _newest(self, shown: list[Shown], request: gr.Request) -> list[Any]:
+    async def _newest(self, shown: list[ShownFile], request: gr.Request) -> list[Any]:
         return await self._listed([], None, shown, request)
 
-    async def _next(self, shown: list[Shown], before: str | None, request: gr.Request) -> list[Any]:
+    async def _next(self, shown: list[ShownFile], before: str | None, request: gr.Request) -> list[Any]:
         return await self._listed(shown, before, shown, request)
 
     async def _listed(
-        self, shown: list[Shown], before: str | None, known: list[Shown], request: gr.Request
+        self, shown: list[ShownFile], before: str | None, known: list[ShownFile], request: gr.Request
     ) -> list[Any]:
         """Return the gallery with the next page of completed jobs after `shown`; files in `known` are not fetched."""
         here = still_here((each.file, each.job.id) for each in known)
@@ -137,11 +137,11 @@ class _Gallery:
             files = await fetched_each(self._page.server.client(request), jobs, here)
         except (Refused, Unreachable) as error:
             return [gr.skip(), shown, before, gr.skip(), hints(str(error), error=True)]
-        shown = shown + [Shown(file, job) for job, own in zip(jobs, files, strict=True) for file in own]
+        shown = shown + [ShownFile(file, job) for job, own in zip(jobs, files, strict=True) for file in own]
         said = hints() if shown else hints("Nothing yet: what you draw on the other tabs is kept here.")
         return [[each.file for each in shown], shown, following, gr.Button(interactive=following is not None), said]
 
-    async def _selected(self, shown: list[Shown], event: gr.SelectData, request: gr.Request) -> list[Any]:
+    async def _selected(self, shown: list[ShownFile], event: gr.SelectData, request: gr.Request) -> list[Any]:
         """Show a file and its parameters: an image contains them, a video's are asked of the server."""
         file, job = Path(shown[event.index].file), shown[event.index].job
         if not is_video(file):
@@ -207,7 +207,7 @@ class _Gallery:
         return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 
 
-def _sure(shown: list[Shown], job_id: str) -> list[Any]:
+def _sure(shown: list[ShownFile], job_id: str) -> list[Any]:
     """Ask before deleting a job's results, since only one of them is shown large."""
     count = sum(each.job.id == job_id for each in shown)
     if count == 1:

@@ -11,12 +11,12 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from client.calls import Call, Form, cancelling, prioritizing
+from client.calls import ApiCall, FormBody, cancelling, prioritizing
 from client.errors import Refused, Unreachable
 from ui.generating.progress_display import hints
 from ui.job_rows import COLUMNS, OPEN, in_order, listings
-from ui.page import QUIET, Page
-from ui.server_load import Load, Reading
+from ui.page import QUIET, PageLayout
+from ui.server_load import Reading, ServerLoad
 
 NAME = "Jobs and models"
 EVERY_S = 2
@@ -27,13 +27,13 @@ MODEL_COLUMNS = ("model", "state", "device", "GiB, of the device's", "running", 
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
 
 
-def operating_tab(page: Page) -> None:
+def operating_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Operating(page)
 
 
 class _Operating:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self.readings = gr.State([])
         self.job_id = gr.State(None)
@@ -115,13 +115,13 @@ class _Operating:
 
     async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> AsyncGenerator[list[Any], None]:
         yield [hints(f"It is being added to {model}."), gr.skip()]
-        call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, Form({}, [("file", file)]))
+        call: ApiCall[None] = ApiCall("POST", f"/models/{model}/loras", lambda _: None, FormBody({}, [("file", file)]))
         said = await self._done(request, call, f"Requests to {model} may name it now.")
         # Deleted at once, since it may be gigabytes.
         await asyncio.to_thread(Path(file).unlink, missing_ok=True)
         yield [said, None]
 
-    async def _done(self, request: gr.Request, call: Call[Any], said: str) -> str:
+    async def _done(self, request: gr.Request, call: ApiCall[Any], said: str) -> str:
         try:
             await self._page.server.connection(request).send(call)
         except (Refused, Unreachable) as error:
@@ -147,19 +147,21 @@ def _job_chosen(event: gr.SelectData) -> list[Any]:
 
 
 def _plotted(readings: list[Reading]) -> list[Any]:
-    loads = [(after.at_s - readings[-1].at_s, Load.between(before, after)) for before, after in pairwise(readings)]
+    loads = [
+        (after.at_s - readings[-1].at_s, ServerLoad.between(before, after)) for before, after in pairwise(readings)
+    ]
     return [
         pd.DataFrame({"seconds": [s for s, _ in loads], title: [getattr(load, column) for _, load in loads]})
         for title, column in PLOTS.items()
     ]
 
 
-def _health() -> Call[list[list[Any]]]:
+def _health() -> ApiCall[list[list[Any]]]:
     def read(answer: Any) -> list[list[Any]]:
         states = answer.json()["models"]
         return [_row(runner) for state in states for runner in state.get("runners") or [state]]
 
-    return Call("GET", "/health", read)
+    return ApiCall("GET", "/health", read)
 
 
 def _row(state: dict[str, Any]) -> list[Any]:
@@ -174,9 +176,9 @@ def _memory(state: dict[str, Any]) -> str:
     return " of ".join(f"{gib:.3g}" for gib in (taken, total) if gib is not None) if taken is not None else ""
 
 
-def _metrics() -> Call[str]:
-    return Call("GET", "/metrics", lambda answer: str(answer.text))
+def _metrics() -> ApiCall[str]:
+    return ApiCall("GET", "/metrics", lambda answer: str(answer.text))
 
 
-def _managing(model: str | None, act: str, body: dict[str, Any]) -> Call[None]:
-    return Call("POST", f"/models/{model}/{act}", lambda _: None, body)
+def _managing(model: str | None, act: str, body: dict[str, Any]) -> ApiCall[None]:
+    return ApiCall("POST", f"/models/{model}/{act}", lambda _: None, body)

@@ -28,7 +28,7 @@ Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ModelCache:
     """A folder for descriptions, downloads from addresses, and whatever else is found out about models."""
 
     folder: Path
@@ -72,9 +72,9 @@ class Shelf:
         return self.folder / "described" / f"{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
 
 
-def shelf(folder: Path | None) -> Shelf:
+def shelf(folder: Path | None) -> ModelCache:
     """Return the shelf in an operator's folder, or else beside what comes from the hub."""
-    return Shelf(Path(constants.HF_HOME, "jubako") if folder is None else folder.expanduser().absolute())
+    return ModelCache(Path(constants.HF_HOME, "jubako") if folder is None else folder.expanduser().absolute())
 
 
 def _stamps(pointer: Pointer) -> list[tuple[str, int, int]]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 Tensors = Mapping[str, torch.Tensor]
-Rows = slice | list[int]
+OutputRows = slice | list[int]
 """The outputs of a file's layer that belong to one layer of the pipeline; one layer of a file may cover several."""
 CONVOLVE: Mapping[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.Conv1d: functional.conv1d,
@@ -24,7 +24,7 @@ CONVOLVE: Mapping[type[nn.Module], Callable[..., torch.Tensor]] = {
 }
 
 
-class Change(nn.Module):
+class LayerChange(nn.Module):
     """Adds `delta()` to a layer's weight, and maybe a bias; `forward` returns what that adds to the layer's output."""
 
     def __init__(self, weight: torch.Tensor) -> None:
@@ -32,10 +32,10 @@ class Change(nn.Module):
         super().__init__()
         self.weight = _parameter(weight)
         self.bias: nn.Parameter | None = None
-        self._rows: Rows = slice(None)
+        self._rows: OutputRows = slice(None)
         self._layer: tuple[Any, ...] = ()
 
-    def of(self, layer: Any, rows: Rows, bias: torch.Tensor | None) -> Change:
+    def of(self, layer: Any, rows: OutputRows, bias: torch.Tensor | None) -> LayerChange:
         """Bind the change to a layer, which takes these rows of its outputs."""
         # In a tuple, since a plain attribute would register the layer as a submodule.
         self._layer, self._rows = (layer,), rows
@@ -62,7 +62,7 @@ class Change(nn.Module):
         return added
 
 
-class Hadamard(Change):
+class Hadamard(LayerChange):
     """A LoHa: the element-wise product of two products of two matrices (FedPara, arXiv 2108.06098)."""
 
     def __init__(self, w1_a: torch.Tensor, w1_b: torch.Tensor, w2_a: torch.Tensor, w2_b: torch.Tensor) -> None:
@@ -73,7 +73,7 @@ class Hadamard(Change):
         return (self.weight @ self.w1_b) * (self.w2_a @ self.w2_b)
 
 
-class Kronecker(Change):
+class Kronecker(LayerChange):
     """A LoKr: the Kronecker product of a small matrix and a large one."""
 
     def __init__(self, small: torch.Tensor, large: torch.Tensor) -> None:
@@ -96,7 +96,7 @@ class Matrices:
     up: torch.Tensor
     down: torch.Tensor
 
-    def of(self, layer: Any, rows: Rows, bias: torch.Tensor | None) -> tuple[nn.Module, nn.Module]:
+    def of(self, layer: Any, rows: OutputRows, bias: torch.Tensor | None) -> tuple[nn.Module, nn.Module]:
         """Return peft's two modules for a layer, which takes these rows of the outputs."""
         up, rank = self.up[rows], len(self.down)
         bias = None if bias is None else bias[rows]
@@ -119,16 +119,16 @@ class Matrices:
 class Read:
     """A file's change of one layer."""
 
-    change: Callable[[], Change] | Matrices | None
+    change: Callable[[], LayerChange] | Matrices | None
     """The change, or a function that makes it; None if only the bias changes."""
     bias: torch.Tensor | None = None
     outputs: int = 0
 
-    def of(self, layer: Any, rows: Rows) -> tuple[nn.Module, nn.Module]:
+    def of(self, layer: Any, rows: OutputRows) -> tuple[nn.Module, nn.Module]:
         """Return the two modules that replace peft's matrices for a layer, which takes these rows of the outputs."""
         if isinstance(self.change, Matrices):
             return self.change.of(layer, rows, self.bias)
-        change = self.change() if self.change else Change(torch.zeros(self.outputs, layer.weight[0].numel()))
+        change = self.change() if self.change else LayerChange(torch.zeros(self.outputs, layer.weight[0].numel()))
         return change.of(layer, rows, self.bias), nn.Identity()
 
     @property
@@ -147,7 +147,7 @@ def read_change(tensors: Tensors) -> Read:
 
 def _weight(tensors: Tensors) -> Read:
     if "diff" in tensors:
-        return Read(lambda: Change(tensors["diff"]), outputs=len(tensors["diff"]))
+        return Read(lambda: LayerChange(tensors["diff"]), outputs=len(tensors["diff"]))
     if any(name.startswith("hada_") for name in tensors):
         return _loha(tensors)
     if any(name.startswith("lokr_") for name in tensors):
@@ -165,7 +165,7 @@ def _lora(tensors: Tensors) -> Read:
     up = up * _scale(tensors, len(down))
     if (middle := tensors.get("lora_mid.weight")) is not None:
         whole = torch.einsum("nmkl,in,mj->ijkl", middle, up.flatten(1), down.flatten(1))
-        return Read(lambda: Change(whole), outputs=len(up))
+        return Read(lambda: LayerChange(whole), outputs=len(up))
     return Read(Matrices(up, down), tensors.get("lora_B.bias"), len(up))
 
 
@@ -175,7 +175,7 @@ def _loha(tensors: Tensors) -> Read:
     if "hada_t1" in tensors:
         one, other = (_tucker(tensors[f"hada_t{n}"], *w) for n, w in ((1, first), (2, second)))
         whole = one * other * scale
-        return Read(lambda: Change(whole), outputs=len(whole))
+        return Read(lambda: LayerChange(whole), outputs=len(whole))
     return Read(lambda: Hadamard(first[0] * scale, first[1], *second), outputs=len(first[0]))
 
 

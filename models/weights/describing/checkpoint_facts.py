@@ -24,7 +24,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Look:
+class CheckpointFacts:
     """What was seen of a checkpoint of a declared family."""
 
     name: str

@@ -12,7 +12,7 @@ from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES, Family
 from models.catalogue.sources import Source
-from models.weights.describing.checkpoint_facts import Look, Weights
+from models.weights.describing.checkpoint_facts import CheckpointFacts, Weights
 from models.weights.describing.few_steps import FewSteps, few_steps
 from models.weights.describing.folders import OfNoFamily
 from models.weights.describing.sampling import sampler_of
@@ -28,7 +28,7 @@ UNDECLARED_BATCH_TOKENS = 32_768
 SCALED = ("min_px", "max_px")
 
 
-def entry_fields(look: Look, source: Source) -> dict[str, Any]:
+def entry_fields(look: CheckpointFacts, source: Source) -> dict[str, Any]:
     """Return all fields of an entry, in JSON types."""
     few = few_steps(look)
     family = FAMILIES[look.family]
@@ -84,7 +84,7 @@ def _download_gib(weights: Weights) -> float:
     return max(round(weights.download_bytes / GIB, 2), 0.01)
 
 
-def _config(look: Look, family: Family, like: Entry) -> dict[str, Any] | None:
+def _config(look: CheckpointFacts, family: Family, like: Entry) -> dict[str, Any] | None:
     """Return the `config` for a single file, if it is not the repository that its tensors would lead to."""
     named = next((repo for repo in look.bases if repo in family.bases), None)
     own = str(like.source.repo)
@@ -102,7 +102,7 @@ def _written(part: Any) -> dict[str, Any]:
     return written
 
 
-def _sizes(look: Look, like: Entry) -> dict[str, dict[str, Any]]:
+def _sizes(look: CheckpointFacts, like: Entry) -> dict[str, dict[str, Any]]:
     """Return the size that a checkpoint was made for, and limits in proportion to those of the template."""
     native, own = look.native_px, like.defaults
     if native is None or own.width != own.height or native == own.width:
@@ -115,7 +115,7 @@ def _sizes(look: Look, like: Entry) -> dict[str, dict[str, Any]]:
     return {"defaults": {"width": native, "height": native}, "limits": {**sides, "max_pixels": pixels}}
 
 
-def _steps(look: Look, like: Entry, few: FewSteps | None) -> dict[str, dict[str, Any]]:
+def _steps(look: CheckpointFacts, like: Entry, few: FewSteps | None) -> dict[str, dict[str, Any]]:
     """Return the number of steps and the guidance, if they differ from the template's."""
     if few is not None and (few.exact or not is_distilled(like)):
         steps = max(few.steps, like.limits.min_steps)
@@ -133,7 +133,7 @@ def _steps(look: Look, like: Entry, few: FewSteps | None) -> dict[str, dict[str,
     return {"defaults": {}, "limits": {}}
 
 
-def _sampler(look: Look, like: Entry, few: FewSteps | None, family: Family) -> str:
+def _sampler(look: CheckpointFacts, like: Entry, few: FewSteps | None, family: Family) -> str:
     own = sampler_of(look.sampler, family.schedulers)
     trailing = look.sampler.get("timestep_spacing", "") == "trailing"
     if own is not None and not (few and own == "euler" and not trailing):
@@ -166,7 +166,7 @@ def _weights_gib(weights: Weights, family: Family, number_bytes: int) -> float:
     return total / GIB
 
 
-def _memory_gib(look: Look, family: Family, like: Entry, defaults: dict[str, Any]) -> float:
+def _memory_gib(look: CheckpointFacts, family: Family, like: Entry, defaults: dict[str, Any]) -> float:
     number_bytes = 4 if _dtype(look.weights, like.dtype) == "float32" else 2
     own = _weights_gib(look.weights, family, number_bytes)
     frames = defaults.get("num_frames", 1)
@@ -180,7 +180,7 @@ def _memory_gib(look: Look, family: Family, like: Entry, defaults: dict[str, Any
     return max(round(needed, 1), 0.1)
 
 
-def _preview(look: Look, like: Entry) -> dict[str, Any] | None:
+def _preview(look: CheckpointFacts, like: Entry) -> dict[str, Any] | None:
     """Return the template's linear map, if its latents have as many channels."""
     if like.preview is None or look.latent_channels not in (None, len(like.preview.weight)):
         return None

@@ -11,7 +11,7 @@ from core.errors import LoadFailed
 from models.catalogue.families import FAMILIES
 from models.catalogue.single_files import without_ending
 from models.catalogue.sources import Source
-from models.weights.describing.checkpoint_facts import Look, Weights
+from models.weights.describing.checkpoint_facts import CheckpointFacts, Weights
 from models.weights.describing.file_kinds import FileKind, kind_of
 from models.weights.describing.model_folder import ModelCard, listing, local_card
 from models.weights.fetching.explanations import explained, explained_fetch
@@ -24,7 +24,7 @@ WITH_T5 = ("stable-diffusion-3", "flux", "wan", "ltx")
 HALF_OF_WAN = ("high_noise", "high-noise", "highnoise", "low_noise", "low-noise", "lownoise")
 
 
-def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
+def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> CheckpointFacts:
     """Return what a file is. Raises LoadFailed with what to do, or LoadInterrupted."""
     if not allow_pickle:
         refuse_pickle_name(str(source))
@@ -35,7 +35,7 @@ def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
     kind = kind_of(tensors, held, f"{source.repo or ''} {file.name}".lower())
     if kind.family == "wan" and any(part in file.name.lower() for part in HALF_OF_WAN):
         raise LoadFailed("it is one of the two transformers of Wan 2.2 A14B; name the folder or repository with both")
-    return Look(
+    return CheckpointFacts(
         name=without_ending(name),
         family=kind.family,
         weights=_weights(held, kind, size_bytes, quantized=is_gguf(file)),

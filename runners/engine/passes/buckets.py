@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.compiling.shapes import bucket_of
 from runners.engine.passes.merging import samples_of
 from runners.engine.passes.module_calls import ModuleCall
@@ -59,7 +59,7 @@ def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     """Return how many samples a pass lacks to fill its bucket, or to have the fixed size of its calls' passes."""
     first, samples = calls[0], sum(call.samples for call in calls)
     needed = samples if first.calls_in_pass is None else first.calls_in_pass * first.samples
-    if buckets and first.stage is Stage.DENOISE and not first.part.apart:
+    if buckets and first.stage is CallStage.DENOISE and not first.part.apart:
         needed = bucket_of(needed, buckets)
     return needed - samples
 

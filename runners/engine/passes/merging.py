@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.compiling.shapes import bucket_of
 from runners.engine.passes.module_calls import ModuleCall
 
@@ -155,7 +155,7 @@ def _is_sample_list(part: Part, samples: int) -> Any:
 
     Other lists contain whole batches, like ControlNets' residuals, even if the module takes lists.
     """
-    if not part.listed or part.stage is Stage.CONTROL:
+    if not part.listed or part.stage is CallStage.CONTROL:
         return None
     return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from core.generation.events import Preview, Step
 from core.generation.hires import SecondPass
 from core.generation.request import Task
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES, CallStage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.second_pass import resized, second_request
@@ -55,7 +55,7 @@ async def test_a_second_pass_shares_with_image_to_image_of_its_size(tiny_model: 
     with running(tiny_model) as (engine, recorder):
         await draw_together(engine, [*wanted, *mates])
     assert recorder.denoising == [3, 2, 2, 2]
-    assert [each.calls for each in recorder.of("vae", Stage.ENCODE)] == [2]
+    assert [each.calls for each in recorder.of("vae", CallStage.ENCODE)] == [2]
 
 
 async def test_steps_of_both_passes_are_counted_together(tiny_model: LoadedModel) -> None:

@@ -33,7 +33,7 @@ from gateway.assembly import assemble
 from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.content_policy import ContentPolicy
 from jobs.desk.desk import JobDesk
-from jobs.job import Job, Result
+from jobs.job import Job, StoredResult
 from models.catalogue.serving.served_models import served_catalogue
 from processes.drain import Drain
 from runners.state import ModelState, RunnerState
@@ -121,7 +121,7 @@ class GuardedServer:
         keys = [result_key(job.id, job.created_at, media_type, index) for index in range(len(files))]
         for key, file in zip(keys, files, strict=True):
             await self.storage.put(key, file, media_type)
-        results = tuple(Result(key=key, media_type=media_type, seed=7) for key in keys)
+        results = tuple(StoredResult(key=key, media_type=media_type, seed=7) for key in keys)
         return (await self.desk._ledger.add(job.completed(results))).id
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from client.events import Event
-from ui.generating.progress_display import Stage, hints
+from ui.generating.progress_display import ProgressDisplay, hints
 
 
 def heard(*events: Event) -> str:
-    stage = Stage()
+    stage = ProgressDisplay()
     for event in events:
         stage.handle(event)
     return stage.html()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ui.server_load import Load, Reading
+from ui.server_load import Reading, ServerLoad
 
 METRICS = """\
 # HELP jubako_images_total Images.
@@ -29,11 +29,13 @@ def test_metrics_are_summed_over_models() -> None:
 def test_rates_are_those_since_the_reading_before() -> None:
     before = reading(10, images=4, batched=10, passes=5)
     after = reading(12, images=10, batched=50, passes=15, queued=2)
-    assert Load.between(before, after) == Load(images_per_s=3.0, batch_size=4.0, queued=2)
+    assert ServerLoad.between(before, after) == ServerLoad(images_per_s=3.0, batch_size=4.0, queued=2)
 
 
 @pytest.mark.parametrize("passes", [0.0, 5.0])
 def test_a_server_that_has_started_again_counts_from_nothing(passes: float) -> None:
-    load = Load.between(reading(0, images=90, batched=900, passes=90), reading(1, images=2, batched=15, passes=passes))
+    load = ServerLoad.between(
+        reading(0, images=90, batched=900, passes=90), reading(1, images=2, batched=15, passes=passes)
+    )
     assert load.images_per_s == 2.0
     assert load.batch_size == (3.0 if passes else 0.0)

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.models.catalogue.test_served import settings_of
 
 from core.errors import StartError
 from core.validation import NAME_PATTERN
 from models.catalogue.pointing import pointed_entries
 from models.catalogue.pointing.description_process import Permissions
-from models.catalogue.pointing.model_cache import Shelf, shelf
+from models.catalogue.pointing.model_cache import ModelCache, shelf
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
 from models.catalogue.serving.served_models import served_catalogue, text2image_model
 from models.catalogue.sources import Source
 from tests.support.servers.serving import ENTRY_FIELDS
+from tests.unit.models.catalogue.test_served_models import settings_of
 
 FIELDS = {**ENTRY_FIELDS, "family": "stable-diffusion"}
 
@@ -236,7 +236,7 @@ def test_loras_of_a_model_have_a_folder_by_its_id(
 
 
 def test_who_reads_while_another_writes_finds_all_or_nothing(tmp_path: Path) -> None:
-    kept, place = Shelf(tmp_path), pointer("someone/a")
+    kept, place = ModelCache(tmp_path), pointer("someone/a")
     assert place is not None
     fields = {"title": "x" * 100_000}
 

@@ -24,7 +24,7 @@ from models.catalogue.serving.served_models import served_catalogue
 from models.catalogue.showing.capabilities import capabilities
 from runners.state import ModelState, RunnerState
 from settings import settings
-from tests.unit.models.catalogue.test_served import settings_of
+from tests.unit.models.catalogue.test_served_models import settings_of
 
 CATALOGUE = load_catalogue(*SHIPPED)
 
