@@ -27,7 +27,7 @@ from api.http.service_decorators import in_front_of, mounted
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
 from api.middleware.paths import UnderPrefix
-from api.middleware.stack import entrance, front
+from api.middleware.stack import entrance, middleware_stack
 from api.predictions.answers import WEBHOOK_BODIES
 from api.typed.bentoml_tasks import task_api
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
@@ -229,7 +229,7 @@ _served: Any = Jubako
 for middleware, options in (
     *entrance(SETTINGS, CONTRACTS),
     (RequestMetrics, {}),
-    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
+    *middleware_stack(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
     (UnderPrefix, {"contracts": CONTRACTS}),
 ):
     _served.add_asgi_middleware(middleware, **options)

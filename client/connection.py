@@ -23,7 +23,7 @@ TIMEOUT_S = 660.0
 """More than the server's own time limit for an image, so that its error arrives. Long videos take longer: use jobs."""
 
 
-def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
+def client_options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
     """Return an httpx client's options; a `url` or `key` of None comes from the environment."""
     key, address = key or os.environ.get(KEY), (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
     return {
@@ -56,7 +56,7 @@ def _origin(url: Any) -> tuple[str, str, int | None]:
 
 class Connection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
-        self._http = httpx.Client(**options(url, key, timeout_s))
+        self._http = httpx.Client(**client_options(url, key, timeout_s))
 
     def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
@@ -97,7 +97,7 @@ class Connection:
 
 class AsyncConnection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
-        self._http = httpx.AsyncClient(**options(url, key, timeout_s))
+        self._http = httpx.AsyncClient(**client_options(url, key, timeout_s))
 
     async def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""

@@ -19,7 +19,7 @@ class MemoryNeed(NamedTuple):
     """For all models there."""
 
 
-def rooms_of(
+def memory_needs_of(
     state: RunnerState, moved_to: str | None, entry: Entry, budget_gib: float | None, beside_gib: Mapping[str, float]
 ) -> Iterator[MemoryNeed]:
     """Yield the room needed by a runner's model, perhaps `moved_to` another device, and by its components; nothing when

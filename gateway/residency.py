@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.memory_needs import MemoryNeed, rooms_of, taken_gib, wanted_device
+from gateway.memory_needs import MemoryNeed, memory_needs_of, taken_gib, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed
@@ -156,7 +156,7 @@ class Residency:
         without = [replica for replica in replicas if not self._has_room(model, replica, device)]
         entry = self._catalogue.get(model)
         limits = self._budget_gib, self._beside_gib
-        rooms = (room for replica in without for room in rooms_of(replica, device, entry, *limits))
+        rooms = (room for replica in without for room in memory_needs_of(replica, device, entry, *limits))
         return {room.device: room for room in rooms}
 
     def _has_room(self, model: str, state: RunnerState, device: str | None) -> bool:

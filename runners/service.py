@@ -25,7 +25,7 @@ from models.catalogue.memory.needs import DIGITS, summed
 from models.catalogue.memory.other_processes import gib_beside, gib_for_models
 from models.catalogue.placement.place import Place
 from models.catalogue.placement.server_placement import replica_places, single_places
-from models.catalogue.pointing.model_cache import shelf
+from models.catalogue.pointing.model_cache import model_cache
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.resolving.resolve import EDITED_PIXELS
@@ -152,7 +152,7 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> HostOptions:
     """Return how models are loaded, and where; `others_gib` is the most that the other replicas may need."""
-    kept = shelf(settings.model_cache)
+    kept = model_cache(settings.model_cache)
     return HostOptions(
         device,
         settings.dtype,

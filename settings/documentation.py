@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from settings.startup_log import as_text
-from settings.variables import groups_of, is_secret, variables_of
+from settings.variables import is_secret, sections_of, variables_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = "| variable | type | default | meaning |\n| --- | --- | --- | --- |\n"
@@ -35,7 +35,7 @@ def tables(settings: type[BaseModel]) -> str:
     """Return one section with a table for each class."""
     return "\n".join(
         f"## {heading_of(group)}\n\n{HEAD}" + "".join(_row(*field) for field in fields.items())
-        for group, fields in groups_of(settings)
+        for group, fields in sections_of(settings)
     )
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from settings.variables import HIDDEN, given, groups_of, is_secret, masked
+from settings.variables import HIDDEN, given, is_secret, masked, sections_of
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -24,7 +24,7 @@ def log_settings(settings: Settings) -> None:
 
 def effective_lines(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Return a line for each setting that was set, and one with the values of all others. Secrets are hidden."""
-    fields = [field for _, group in groups_of(type(settings)) for field in group]
+    fields = [field for _, group in sections_of(type(settings)) for field in group]
     chosen = [field for field in fields if field in settings.model_fields_set]
     defaults = [f"{field}={_shown(settings, field)}" for field in fields if field not in chosen]
     return [

@@ -16,7 +16,7 @@ from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
 from api.http.docs_pages import ASSETS
 from api.middleware.paths import UnderPrefix
-from api.middleware.stack import entrance, front
+from api.middleware.stack import entrance, middleware_stack
 from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import prefixed_router, router
 from core.logs import show_log
@@ -64,7 +64,7 @@ app.router.routes.append(ASSETS)
 app.router.lifespan_context = _models_open
 IN_FRONT = (
     *entrance(SETTINGS, CONTRACTS),
-    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS),
+    *middleware_stack(SETTINGS, KEYRING, LIMITER, CONTRACTS),
     (UnderPrefix, {"contracts": CONTRACTS}),
 )
 for middleware, options in reversed(IN_FRONT):

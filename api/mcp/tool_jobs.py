@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from anyio import CancelScope
 
 from api.http.context import current_desk
-from api.mcp.answers import ToolResult, answer_of
+from api.mcp.answers import ToolResult, tool_result_of
 from core.errors import Cancelled, GenerationFailed
 from gateway.metrics import measured
 from jobs.desk.order import Order
@@ -32,7 +32,7 @@ async def done(order: Order, task: str, background: bool, report: Report, deadli
         measure.model = job.model
         if not background:
             job = await _ended(job, deadline_s or settings().request_timeout_s, report)
-        return await answer_of(job, order.base_url)
+        return await tool_result_of(job, order.base_url)
 
 
 async def _ended(job: Job, limit_s: float, report: Report) -> Job:

@@ -12,7 +12,7 @@ from api.http.context import current_desk, current_gateway, current_maker, curre
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
-from api.mcp.answers import ToolResult, answer_of
+from api.mcp.answers import ToolResult, tool_result_of
 from api.mcp.earlier_results import with_results
 from api.mcp.forms import (
     EditImage,
@@ -113,7 +113,7 @@ async def _list_models(request: Request, fields: Fields, report: Report) -> Tool
 async def _job_status(request: Request, fields: Fields, report: Report) -> ToolResult:  # noqa: ARG001  # every tool's
     form, base_url = validated(fields, JobStatus), server_address(request)
     if form.job is not None:
-        return await answer_of(await current_desk().get(form.job), base_url)
+        return await tool_result_of(await current_desk().get(form.job), base_url)
     page = await current_desk().page(None, None, LISTED_JOBS)
     return ToolResult({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
 

@@ -34,7 +34,7 @@ def entrance(settings: Settings, contracts: ContractTable) -> Iterator[Middlewar
     yield Addresses, {"contracts": contracts, **proxies}
 
 
-def front(
+def middleware_stack(
     settings: Settings, keyring: Keyring, limiter: RateLimiter, contracts: ContractTable, drain: Drain | None = None
 ) -> Iterator[Middleware]:
     """Yield the middlewares, outermost first; servers that finish their requests before they end pass a `drain`."""

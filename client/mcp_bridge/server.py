@@ -24,7 +24,7 @@ from mcp_types import (
     TextContent,
 )
 
-from ..connection import AsyncConnection, options
+from ..connection import AsyncConnection, client_options
 from ..errors import Refused, Unreachable
 from .local_files import NotAllowed, saved, with_files
 
@@ -39,7 +39,7 @@ def serve(url: str | None) -> None:
 
 
 async def _serve(url: str | None) -> None:
-    reached = options(url, None, TIMEOUT_S)
+    reached = client_options(url, None, TIMEOUT_S)
     async with (
         httpx2.AsyncClient(auth=reached["auth"], timeout=TIMEOUT_S) as http,
         Client(streamable_http_client(f"{reached['base_url']}/mcp", http_client=http)) as jubako,

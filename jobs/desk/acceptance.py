@@ -13,7 +13,7 @@ from gateway.media.reading.uploads import in_image_thread
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
 from jobs.errors import KeyReused, TooManyJobs, TooManyResults
-from jobs.inputs import content_digest, plain_fields, store_inputs
+from jobs.inputs import plain_fields, request_digest, store_inputs
 from jobs.job import Job, StoredResult
 from jobs.ledger.ledger import Ledger
 from jobs.webhooks.sender import check_webhook_url
@@ -79,7 +79,7 @@ class Acceptance:
     async def _digest(self, order: Order) -> str | None:
         if not (order.repeatable and self.settings.reuse_results):
             return None
-        return await in_image_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
+        return await in_image_thread(request_digest, order.owner, order.request, order.output_format, order.quality)
 
     async def check_line(self, priority: Priority, number: int) -> None:
         """Raise TooManyJobs unless `number` more jobs may wait in a priority's line."""

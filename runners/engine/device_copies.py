@@ -19,7 +19,7 @@ class DeviceCopy:
             # A copy waits for the device unless it goes into pinned memory.
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._tensor = host.copy_(tensor, non_blocking=True)
-            self._arrived = recorded(tensor.device)
+            self._arrived = recorded_event(tensor.device)
         else:
             self._tensor = tensor
         if watch is not None:
@@ -65,10 +65,10 @@ class Stopwatch:
 
     def _now(self) -> Any:
         """Return a time in seconds, or an event of the device."""
-        return recorded(self._device, timed=True) if self._device.type == "cuda" else perf_counter()
+        return recorded_event(self._device, timed=True) if self._device.type == "cuda" else perf_counter()
 
 
-def recorded(device: torch.device, *, timed: bool = False) -> torch.cuda.Event:
+def recorded_event(device: torch.device, *, timed: bool = False) -> torch.cuda.Event:
     """Record an event that completes when a card has done everything queued so far."""
     event = torch.cuda.Event(enable_timing=timed)
     # By default it would be recorded on the current device, which need not be the model's.

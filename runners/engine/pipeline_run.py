@@ -24,7 +24,7 @@ from runners.engine.delivery import Made, PipelineOutput, Waveform
 from runners.engine.passes.executor import CallOutput, Outcome
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.sampler_steps import SamplerStep
-from runners.engine.second_pass import resized, second_request, upscaled
+from runners.engine.second_pass import resized_frames, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.text.redux import with_redux
@@ -120,7 +120,7 @@ class PipelineRun:
 
     def _upscaled(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
         if hires.upscaler == "lanczos":
-            return resized(frames, hires.size)
+            return resized_frames(frames, hires.size)
         return upscaled(frames, hires.size, self._upscaler(self.ticket.request))
 
     def _run(

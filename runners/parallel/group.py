@@ -28,7 +28,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.lost_device import end_process
 from runners.parallel.building import weights_of
 from runners.parallel.helper import DONE, OUT_OF_MEMORY
-from runners.parallel.messages import Gone, described, share
+from runners.parallel.messages import Gone, as_json, share
 from runners.parallel.processes import Helper
 from runners.parallel.rank import PASS_S, Rank
 
@@ -101,7 +101,7 @@ class Group:
         @functools.wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
             tensors: list[torch.Tensor] = []
-            order = {"name": name, "arguments": described((args, kwargs), tensors)}
+            order = {"name": name, "arguments": as_json((args, kwargs), tensors)}
 
             def take_part() -> Any:
                 share(tensors)

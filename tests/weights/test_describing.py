@@ -520,7 +520,7 @@ def test_a_checkpoint_without_its_largest_text_encoder_needs_as_much(
 def test_the_command_prints_what_would_be_served(
     tinies: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pointed_entries, "look_at", here)
+    monkeypatch.setattr(pointed_entries, "describe_in_subprocess", here)
     monkeypatch.setenv("JUBAKO_MODEL_CACHE", str(tmp_path / "cache"))
     settings.cache_clear()
     folder = str(tinies("stable-diffusion"))

@@ -59,7 +59,7 @@ async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
         return []
 
 
-def completed(before: str | None, limit: int) -> ApiCall[tuple[list[Job], str | None]]:
+def list_completed(before: str | None, limit: int) -> ApiCall[tuple[list[Job], str | None]]:
     """Return the call that lists completed jobs; it answers with them and the cursor of the next page."""
     query = {"status": "completed", "limit": limit, **({"before": before} if before else {})}
     return ApiCall(

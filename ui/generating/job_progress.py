@@ -14,7 +14,7 @@ from client.asynchronous import AsyncJubako
 from client.calls import STREAM_TASKS
 from client.errors import Refused, Unreachable
 from client.results import Job, Result, file_stems
-from ui.generating.progress_display import ProgressDisplay, ended
+from ui.generating.progress_display import ProgressDisplay, ended_html
 from ui.generating.story_progress_display import StoryProgressDisplay
 from ui.temporary_files import new_folder
 
@@ -60,7 +60,7 @@ async def draw(
                     yield JobProgress(job, stage.html(), stage.hint)
     job = await jubako.job(job.id)
     if not job.ended:
-        yield JobProgress(job, ended(LOST), stage.hint)
+        yield JobProgress(job, ended_html(LOST), stage.hint)
         return
     yield await _end(jubako, job, stage, time.monotonic() - begun_s)
 
@@ -70,9 +70,9 @@ async def _end(
 ) -> JobProgress:
     if job.status != "completed":
         said = "Cancelled." if job.status == "cancelled" else job.error or job.message
-        return JobProgress(job, ended(said), job.hint)
+        return JobProgress(job, ended_html(said), job.hint)
     files = await asyncio.to_thread(save, job, await jubako.results(job))
-    return JobProgress(job, ended(stage.said_of(job, seconds)), job.hint, tuple(files))
+    return JobProgress(job, ended_html(stage.said_of(job, seconds)), job.hint, tuple(files))
 
 
 def save(job: Job, results: list[Result]) -> list[Path]:

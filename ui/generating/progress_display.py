@@ -82,12 +82,12 @@ class ProgressDisplay:
         return (time.monotonic() - self.started_s) * (1 / self._share() - 1)
 
 
-def ended(text: str) -> str:
+def ended_html(text: str) -> str:
     """Return what replaces the stage afterwards."""
     return f'<div class="stage done"><p role="status">{escape(text)}</p></div>'
 
 
-def hints(*texts: str | None, error: bool = False) -> str:
+def hints_html(*texts: str | None, error: bool = False) -> str:
     """Return the messages under the prompt: what the server says about the request."""
     kind = ' class="error" role="alert"' if error else ' role="status"'
     return f'<div class="hints">{"".join(f"<p{kind}>{escape(each)}</p>" for each in texts if each)}</div>'

@@ -13,7 +13,7 @@ import pandas as pd
 
 from client.calls import ApiCall, FormBody, cancelling, prioritizing
 from client.errors import Refused, Unreachable
-from ui.generating.progress_display import hints
+from ui.generating.progress_display import hints_html
 from ui.job_rows import COLUMNS, OPEN, in_order, listings
 from ui.page import QUIET, PageLayout
 from ui.server_load import Reading, ServerLoad
@@ -38,8 +38,8 @@ class _Operating:
         self.readings = gr.State([])
         self.job_id = gr.State(None)
         self.timer = gr.Timer(EVERY_S, active=False)
-        self.hints = gr.HTML(hints())
-        self.trouble = gr.HTML(hints())
+        self.hints = gr.HTML(hints_html())
+        self.trouble = gr.HTML(hints_html())
         """The last problem in reading the server's state; set again by every reading."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="jobs")
@@ -91,12 +91,12 @@ class _Operating:
             jobs = in_order([row for listing in listings() for row in await connection.send(listing)])
             models = await connection.send(_health())
         except (Refused, Unreachable) as error:
-            return [gr.skip(), gr.skip(), hints(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
+            return [gr.skip(), gr.skip(), hints_html(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
         try:
             readings = [*readings, Reading.of(await connection.send(_metrics()))][-READINGS:]
-            said = hints()
+            said = hints_html()
         except (Refused, Unreachable):
-            said = hints("Only an administrator's key can see how busy the server is.")
+            said = hints_html("Only an administrator's key can see how busy the server is.")
         return [jobs, models, said, readings, *_plotted(readings)]
 
     async def _cancel(self, job_id: str, request: gr.Request) -> list[Any]:
@@ -114,7 +114,7 @@ class _Operating:
         return await self._done(request, _managing(model, "unload", {}), f"{model} is unloaded.")
 
     async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> AsyncGenerator[list[Any], None]:
-        yield [hints(f"It is being added to {model}."), gr.skip()]
+        yield [hints_html(f"It is being added to {model}."), gr.skip()]
         call: ApiCall[None] = ApiCall("POST", f"/models/{model}/loras", lambda _: None, FormBody({}, [("file", file)]))
         said = await self._done(request, call, f"Requests to {model} may name it now.")
         # Deleted at once, since it may be gigabytes.
@@ -125,8 +125,8 @@ class _Operating:
         try:
             await self._page.server.connection(request).send(call)
         except (Refused, Unreachable) as error:
-            return hints(str(error), error=True)
-        return hints(said)
+            return hints_html(str(error), error=True)
+        return hints_html(said)
 
 
 def _listed(models: list[dict[str, Any]]) -> list[Any]:

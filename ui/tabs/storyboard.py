@@ -14,7 +14,7 @@ from client.errors import Refused, Unreachable
 from client.results import Model
 from ui.generating.drawn_story import DrawnStory
 from ui.generating.panel import Studio, gallery
-from ui.generating.progress_display import hints
+from ui.generating.progress_display import hints_html
 from ui.generating.story_progress_display import StoryProgressDisplay
 from ui.page import QUIET, PageLayout, able, choices, chosen
 from ui.request.basics import BasicControls
@@ -140,9 +140,9 @@ class _Storyboard:
         _, parameters = self._read_plan(given)
         call: ApiCall[list[list[str]]] = ApiCall("POST", "/storyboard/plan", _rows, body_of(parameters))
         try:
-            return [await self._page.server.connection(request).send(call), hints()]
+            return [await self._page.server.connection(request).send(call), hints_html()]
         except (Refused, Unreachable) as error:
-            return [gr.skip(), hints(str(error), error=True)]
+            return [gr.skip(), hints_html(str(error), error=True)]
 
     async def _redraw(
         self, drawn: DrawnStory, number: int, request: gr.Request
@@ -167,7 +167,7 @@ class _Storyboard:
             try:
                 sheet, hint = await self._sheet(story, request), None
             except (Refused, Unreachable) as error:
-                sheet, hint = None, hints(f"There is no new sheet: {error}", error=True)
+                sheet, hint = None, hints_html(f"There is no new sheet: {error}", error=True)
             yield await asyncio.to_thread(self._shown, story, sheet) | ({self._studio.hints: hint} if hint else {})
 
     async def _sheet(self, drawn: DrawnStory, request: gr.Request) -> Path:

@@ -12,7 +12,7 @@ IN_MEMORY_BYTES = 4 * 2**20
 """Hundreds of requests may wait, and an image may have 50 MB; most are smaller than this."""
 
 
-def kept(data: bytes) -> bytes | mmap:
+def spooled(data: bytes) -> bytes | mmap:
     """Return a file's contents; those of a large file are mapped from disk. Blocks.
 
     The temporary file has no name and disappears with the last reference to its contents.

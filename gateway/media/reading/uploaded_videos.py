@@ -8,7 +8,7 @@ from core.errors import InvalidRequest
 from core.pixels.video import UploadedVideo
 from core.pixels.video_frames import UnreadableVideo, decoding_bytes, examined
 from gateway.media.reading.decoding import BUDGET, check_count
-from gateway.media.reading.spooling import kept
+from gateway.media.reading.spooling import spooled
 
 PROBED_BYTES = 64 * 2**20
 """Memory for FFmpeg's first look at a file, for which it decodes a frame or two of each stream."""
@@ -31,7 +31,7 @@ def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> UploadedV
     except UnreadableVideo as error:
         raise InvalidRequest(field, str(error)) from error
     return UploadedVideo(
-        kept(data),
+        spooled(data),
         found.size,
         found.num_frames,
         found.fps,

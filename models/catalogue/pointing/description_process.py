@@ -31,7 +31,7 @@ class Permissions:
     """Where files from addresses are kept."""
 
 
-def look_at(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
+def describe_in_subprocess(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
     """Return an entry's fields for each pointer. Blocks, possibly for downloads. Raises StartError."""
     for each in pointers:
         if each.url is not None and not allowed.urls:

@@ -72,8 +72,8 @@ class ModelCache:
         return self.folder / "described" / f"{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
 
 
-def shelf(folder: Path | None) -> ModelCache:
-    """Return the shelf in an operator's folder, or else beside what comes from the hub."""
+def model_cache(folder: Path | None) -> ModelCache:
+    """Return the cache in an operator's folder, or else beside what comes from the hub."""
     return ModelCache(Path(constants.HF_HOME, "jubako") if folder is None else folder.expanduser().absolute())
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from core.errors import StartError
-from core.validation import described
+from core.validation import mistakes_text
 from models.catalogue.catalogue import Catalogue, read_catalogue, with_folders
 from models.catalogue.entry import Entry
-from models.catalogue.pointing.description_process import Permissions, look_at
-from models.catalogue.pointing.model_cache import Fields, shelf
+from models.catalogue.pointing.description_process import Permissions, describe_in_subprocess
+from models.catalogue.pointing.model_cache import Fields, model_cache
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id, plain_id
 from models.catalogue.sources import Source
@@ -64,11 +64,11 @@ def _with_known(catalogue: Catalogue, pointers: list[Pointer]) -> tuple[Catalogu
 
 
 def _fields(pointers: list[Pointer], settings: Settings, *, again: bool) -> list[Fields]:
-    kept = shelf(settings.model_cache)
+    kept = model_cache(settings.model_cache)
     found = {each.text: None if again else kept.get(each) for each in pointers}
     unknown = [each for each in pointers if found[each.text] is None]
     allowed = Permissions(settings.allow_pickle, settings.model_urls, kept.folder / "downloads")
-    for each, fields in zip(unknown, look_at(unknown, allowed) if unknown else (), strict=True):
+    for each, fields in zip(unknown, describe_in_subprocess(unknown, allowed) if unknown else (), strict=True):
         kept.put(each, fields)
         found[each.text] = fields
     return [fields for fields in found.values() if fields is not None]
@@ -78,4 +78,4 @@ def _entry(each: Pointer, name: str, fields: Fields) -> Entry:
     try:
         return Entry.model_validate({"id": name, **fields}).pointed_at_by(each.text)
     except ValidationError as error:
-        raise StartError(f"{each.text}: {described(error)}; write it as an entry of JUBAKO_CATALOGUE") from error
+        raise StartError(f"{each.text}: {mistakes_text(error)}; write it as an entry of JUBAKO_CATALOGUE") from error

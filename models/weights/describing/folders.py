@@ -31,7 +31,7 @@ class OfNoFamily:
     variant: str | None
 
 
-def look_at_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> CheckpointFacts | OfNoFamily:
+def inspect_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> CheckpointFacts | OfNoFamily:
     """Return what a pipeline is. Raises LoadFailed with what to do, or LoadInterrupted."""
     index = folder.read_json("model_index.json")
     pipeline = str(index.get("_class_name", ""))

@@ -24,7 +24,7 @@ WITH_T5 = ("stable-diffusion-3", "flux", "wan", "ltx")
 HALF_OF_WAN = ("high_noise", "high-noise", "highnoise", "low_noise", "low-noise", "lownoise")
 
 
-def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> CheckpointFacts:
+def inspect_file(source: Source, name: str, *, allow_pickle: bool) -> CheckpointFacts:
     """Return what a file is. Raises LoadFailed with what to do, or LoadInterrupted."""
     if not allow_pickle:
         refuse_pickle_name(str(source))

@@ -17,7 +17,7 @@ from runners.engine.passes.merging import samples_of
 from runners.engine.passes.module_calls import ModuleCall
 
 
-def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
+def padded_to_bucket(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
     """Return a pass's calls, followed by repetitions of the last one that pad its samples to a bucket.
 
     A batch larger than the largest bucket is padded to a multiple of it. Only denoisers that do not run apart have
@@ -32,8 +32,8 @@ def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCa
     return batch
 
 
-def fitting(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) -> int:
-    """Return how many of the calls, from the first, fit into a budget of tokens once they are `filled`; at least 1."""
+def calls_that_fit(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) -> int:
+    """Return how many of the calls, from the first, fit into a budget of tokens when padded to a bucket; at least 1."""
     return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
 
 

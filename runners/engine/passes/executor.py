@@ -29,7 +29,7 @@ from processes.machine.core_turns import CoreTurns
 from runners.engine.device_copies import DeviceCopy, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
-from runners.engine.passes.buckets import compiled_shape, filled
+from runners.engine.passes.buckets import compiled_shape, padded_to_bucket
 from runners.engine.passes.merging import finite_samples, merge, split
 from runners.engine.passes.module_calls import ModuleCall, Operation
 from runners.engine.passes.signatures import tensors_in
@@ -272,7 +272,7 @@ class Executor:
 
     def _forward(self, calls: Sequence[ModuleCall], *, tiles: bool) -> list[Outcome]:
         operation = calls[0].operation
-        batch = filled(calls, self._model.batch_buckets)
+        batch = padded_to_bucket(calls, self._model.batch_buckets)
         samples = sum(call.samples for call in batch)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
         pieces = tiled(operation.module) if tiles else nullcontext()

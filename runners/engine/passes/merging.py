@@ -119,7 +119,7 @@ def _of_samples(part: Part, name: str, value: Any, kept: slice) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[kept], value)
 
 
-def repeated(part: Part, output: Any, samples: int) -> Any:
+def repeated_output(part: Part, output: Any, samples: int) -> Any:
     """Return an output with its samples repeated, as two equal halves."""
     return pytree.tree_map(_twice, output, is_leaf=_is_sample_list(part, samples))
 

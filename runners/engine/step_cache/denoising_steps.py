@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from models.catalogue.families import CallStage, Family, Part, Unguided
-from runners.engine.passes.merging import repeated, samples_of
+from runners.engine.passes.merging import repeated_output, samples_of
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES
@@ -177,7 +177,7 @@ class DenoisingSteps:
         arguments = samples_of(call.part, call.arguments, kept)
         output = self._park(replace(call, arguments=arguments, samples=half, tokens=call.tokens // 2))
         # With equal halves, the guidance scale has no effect.
-        return repeated(call.part, output, half)
+        return repeated_output(call.part, output, half)
 
     def _end_step(self) -> None:
         step = self._last = self._step

@@ -16,7 +16,7 @@ from core.generation.request import Task
 from models.catalogue.families import FAMILIES, CallStage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
-from runners.engine.second_pass import resized, second_request
+from runners.engine.second_pass import resized_frames, second_request
 from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import TOLERANCE, load_tiny
@@ -97,7 +97,7 @@ def test_what_image_to_image_does_not_take_is_left_out() -> None:
 def test_resized_as_pillow_does_it(size: tuple[int, int]) -> None:
     image = photo(size_px=64).crop((0, 0, 64, 48))
     frames = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
-    got = (resized(frames, size)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    got = (resized_frames(frames, size)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     expected = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     # Pillow rounds between the two directions.
     assert largest_difference(Image.fromarray(got), expected) <= 2

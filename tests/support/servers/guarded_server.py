@@ -26,7 +26,7 @@ from api.http import context
 from api.jobs.assembly import make_desk
 from api.mcp.app import endpoint
 from api.middleware.paths import UnderPrefix
-from api.middleware.stack import entrance, front
+from api.middleware.stack import entrance, middleware_stack
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Task
 from gateway.assembly import assemble
@@ -143,7 +143,7 @@ async def guarded_server(folder: Path) -> AsyncIterator[GuardedServer]:
         service = SimpleNamespace(gateway=gateway, desk=desk, storage=storage, maker=maker)
         monkeypatch.setattr(context, "get_current_service", lambda: service)
         app: Any = UnderPrefix(Starlette(routes=[Mount(path, each) for each, path in CONTRACTS.mounts]), CONTRACTS)
-        in_front = (*entrance(chosen, CONTRACTS), *front(chosen, keyring, limiter, CONTRACTS, drain))
+        in_front = (*entrance(chosen, CONTRACTS), *middleware_stack(chosen, keyring, limiter, CONTRACTS, drain))
         for middleware, options in reversed(in_front):
             app = middleware(app, **options)
         await desk.open()

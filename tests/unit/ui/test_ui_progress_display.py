@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from client.events import Event
-from ui.generating.progress_display import ProgressDisplay, hints
+from ui.generating.progress_display import ProgressDisplay, hints_html
 
 
 def heard(*events: Event) -> str:
@@ -34,5 +34,5 @@ def test_previews_stand_in_the_order_of_the_images() -> None:
 
 
 def test_what_the_server_says_is_text() -> None:
-    assert "<b>" not in hints("unknown words: <b>")
-    assert 'role="alert"' in hints("width: too large", error=True)
+    assert "<b>" not in hints_html("unknown words: <b>")
+    assert 'role="alert"' in hints_html("width: too large", error=True)

@@ -13,7 +13,7 @@ from client.calls import VIDEOS
 from client.results import Animation
 from client.terminal.command import parser
 from ui.request.figure_videos import lacking
-from ui.reuse import Requests, left_out, made_together, missing
+from ui.reuse import Requests, made_together, missing, parameters_left_out
 from ui.snippets import SNIPPETS
 from ui.snippets.snippet_request import LAYERS, SnippetRequest
 
@@ -25,7 +25,7 @@ def test_a_clip_is_made_again_with_the_image_that_it_ends_with_or_with_none_of_i
     requests, fields = Requests(), {"task": "image-to-video", "prompt": "a red apple"}
     requests.keep("job", {**fields, **files})
     assert requests.files_of("job") == files
-    assert missing({**fields, **files}) == left_out({**fields, **files}, ["prompt"]) == []
+    assert missing({**fields, **files}) == parameters_left_out({**fields, **files}, ["prompt"]) == []
     Path(files["last_image"]).unlink()
     assert requests.files_of("job") == {}
     assert missing(fields) == ["image"]
@@ -38,7 +38,7 @@ def test_so_is_a_clip_that_follows_videos(tmp_path: Path) -> None:
     requests, fields = Requests(), {"task": "image-to-video", "prompt": "a fox dances"}
     requests.keep("job", {**fields, **files})
     assert requests.files_of("job") == files
-    assert missing({**fields, **files}) == left_out({**fields, **files}, ["prompt"]) == []
+    assert missing({**fields, **files}) == parameters_left_out({**fields, **files}, ["prompt"]) == []
     Path(files["mask_video"]).unlink()
     assert requests.files_of("job") == {}
 

@@ -16,7 +16,7 @@ from core.errors import StartError
 from core.validation import NAME_PATTERN
 from models.catalogue.pointing import pointed_entries
 from models.catalogue.pointing.description_process import Permissions
-from models.catalogue.pointing.model_cache import ModelCache, shelf
+from models.catalogue.pointing.model_cache import ModelCache, model_cache
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
 from models.catalogue.serving.served_models import served_catalogue, text2image_model
@@ -128,7 +128,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
-        monkeypatch.setattr(pointed_entries, "look_at", self)
+        monkeypatch.setattr(pointed_entries, "describe_in_subprocess", self)
 
     def __call__(self, pointers: Sequence[Pointer], _allowed: Permissions) -> list[dict[str, Any]]:
         self.asked += [each.text for each in pointers]
@@ -173,7 +173,7 @@ def test_what_was_kept_and_is_damaged_is_looked_at_again(
 ) -> None:
     settings = settings_of(monkeypatch, JUBAKO_MODELS="someone/a")
     served_catalogue(settings)
-    for file in shelf(settings.model_cache).folder.glob("described/*"):
+    for file in model_cache(settings.model_cache).folder.glob("described/*"):
         file.write_text(content)
     served_catalogue(settings)
     assert looks.asked == ["someone/a"] * 2
