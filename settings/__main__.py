@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from settings import Settings
-from settings.documentation import PAGE, tables, written
+from settings.configuration_page import PAGE, tables, written
 from settings.example import EXAMPLE, example
 
 PAGE.write_text(written(PAGE.read_text("utf-8"), "configuration", tables(Settings)), "utf-8")

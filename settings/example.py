@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings.documentation import heading_of
+from settings.configuration_page import heading_of
 from settings.startup_log import NOTHING, as_text
 from settings.variables import is_secret, sections_of, variables_of
 

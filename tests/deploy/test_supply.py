@@ -19,7 +19,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.packing import BASE_IMAGE
-from settings.documentation import written
+from settings.configuration_page import written
 from tests.support.servers.serving import free_port
 from tests.support.surroundings.containers import can_build
 from tools.supply import audit

@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from client.connection import KEY, URL
 from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
-from settings.documentation import PAGE, tables, written
+from settings.configuration_page import PAGE, tables, written
 from settings.example import EXAMPLE, example
 from settings.startup_log import effective_lines
 from settings.variables import is_secret, masked, sections_of, variables_of
