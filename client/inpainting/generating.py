@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 
-from ..files import ImageSource, outputs_folder, read_image, write_all
+from ..files import ImageSource, read_image
 from .dummy import dummy_images
+from .outputs import outputs_folder, write_all
 
 DEFAULT_TIMEOUT_S = "600"
 InpaintingResult = Mapping[str, str]
