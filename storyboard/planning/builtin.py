@@ -1,7 +1,7 @@
 """The planner that needs no language model: deterministic, offline and fast.
 
 It finds beats, cast and places (`beats`, `cast`), arranges them (`arc`), and writes prompts in free words, or for a
-model with a small vocabulary in its words (`casting`).
+model with a small vocabulary in its words (`vocabulary_prompts`).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class JobProgress:
 
 
 async def draw(
-    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: ProgressDisplay | StoryProgressDisplay
+    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], display: ProgressDisplay | StoryProgressDisplay
 ) -> AsyncGenerator[JobProgress, None]:
     """Yield what to show, until the job has ended. Raises Refused and Unreachable.
 
@@ -50,29 +50,29 @@ async def draw(
         wanted["preview_every"] = max(1, steps // PREVIEWS)
     begun_s = time.monotonic()
     job = await jubako.submit(wanted.pop("prompt"), api, **wanted)
-    yield JobProgress(job, stage.html())
+    yield JobProgress(job, display.html())
     with suppress(Refused, Unreachable):
         async with aclosing(jubako.events(job)) as events:
             shown_s = 0.0
             async for event in events:
-                if stage.handle(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                if display.handle(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
                     shown_s = time.monotonic()
-                    yield JobProgress(job, stage.html(), stage.hint)
+                    yield JobProgress(job, display.html(), display.hint)
     job = await jubako.job(job.id)
     if not job.ended:
-        yield JobProgress(job, ended_html(LOST), stage.hint)
+        yield JobProgress(job, ended_html(LOST), display.hint)
         return
-    yield await _end(jubako, job, stage, time.monotonic() - begun_s)
+    yield await _end(jubako, job, display, time.monotonic() - begun_s)
 
 
 async def _end(
-    jubako: AsyncJubako, job: Job, stage: ProgressDisplay | StoryProgressDisplay, seconds: float
+    jubako: AsyncJubako, job: Job, display: ProgressDisplay | StoryProgressDisplay, seconds: float
 ) -> JobProgress:
     if job.status != "completed":
         said = "Cancelled." if job.status == "cancelled" else job.error or job.message
         return JobProgress(job, ended_html(said), job.hint)
     files = await asyncio.to_thread(save, job, await jubako.results(job))
-    return JobProgress(job, ended_html(stage.said_of(job, seconds)), job.hint, tuple(files))
+    return JobProgress(job, ended_html(display.said_of(job, seconds)), job.hint, tuple(files))
 
 
 def save(job: Job, results: list[Result]) -> list[Path]:

@@ -50,7 +50,7 @@ class Studio:
         asked: Callable[[], tuple[str, Mapping[str, Any]]],
         show: Callable[[tuple[Path, ...]], dict[Any, Any]],
         seed: gr.Number | None = None,
-        stage: ProgressDisplay | StoryProgressDisplay | None = None,
+        display: ProgressDisplay | StoryProgressDisplay | None = None,
     ) -> AsyncGenerator[dict[Any, Any], None]:
         """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
@@ -66,7 +66,7 @@ class Studio:
                 **({} if seed is None else {seed: parameters["seed"]}),
             }
             client = self._page.server.client(request)
-            async with aclosing(draw(client, api, parameters, stage or ProgressDisplay())) as drawings:
+            async with aclosing(draw(client, api, parameters, display or ProgressDisplay())) as drawings:
                 async for each in drawings:
                     self._page.requests.keep(each.job.id, parameters)
                     yield {

@@ -115,7 +115,7 @@ class _Storyboard:
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         used: dict[str, Any] = {}
-        stage = StoryProgressDisplay()
+        display = StoryProgressDisplay()
 
         def asked() -> tuple[str, dict[str, Any]]:
             api, parameters = self.read(given)
@@ -124,7 +124,7 @@ class _Storyboard:
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
             code = self._code.texts(request, STORY, used)
-            shown = self._shown(*DrawnStory.of(used, files, stage))
+            shown = self._shown(*DrawnStory.of(used, files, display))
             return {**shown, **dict(zip(self._code.outputs, code, strict=True))}
 
         yield {
@@ -132,7 +132,7 @@ class _Storyboard:
             self.files: gr.File(visible=False),
             self.redraw: gr.Button(visible=False),
         }
-        async for update in self._studio.drawn(request, asked, show, self.seed, stage):
+        async for update in self._studio.drawn(request, asked, show, self.seed, display):
             yield update
 
     async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:

@@ -7,10 +7,10 @@ from ui.generating.progress_display import ProgressDisplay, hints_html
 
 
 def heard(*events: Event) -> str:
-    stage = ProgressDisplay()
+    display = ProgressDisplay()
     for event in events:
-        stage.handle(event)
-    return stage.html()
+        display.handle(event)
+    return display.html()
 
 
 def test_the_place_in_the_queue() -> None:
