@@ -14,9 +14,9 @@ from core.pixels.video import UploadedVideo
 from models.weights.loading import LoadedModel
 from runners.engine import video_decoding
 from runners.engine.engine import Engine
+from tests.support.engine.animation_videos import video
 from tests.support.engine.drawing import draw, draw_together, is_cancelled, pictures, request
 from tests.support.engine.engines import running
-from tests.support.engine.followed import video
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from jobs.inputs import plain_fields, request_digest, restored_fields, store_inputs
 from storage.client import Storage
+from tests.support.engine.animation_videos import video
 from tests.support.engine.drawing import request
-from tests.support.engine.followed import video
 
 WANTED = request(
     Task.IMAGE_TO_VIDEO,

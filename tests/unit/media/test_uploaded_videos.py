@@ -23,7 +23,7 @@ from core.pixels.video import UploadedVideo
 from gateway.media.reading import uploaded_videos
 from gateway.media.reading.uploaded_videos import PROBED_BYTES, uploaded_video
 from gateway.media.video_encoding import MP4, WEBM, encode_video
-from tests.support.engine.followed import gif
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.serving import photo, png
 
 SIZE = WIDTH, HEIGHT = 64, 48

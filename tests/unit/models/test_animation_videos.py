@@ -17,7 +17,7 @@ from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.deadlines import work_s
 from models.catalogue.resolving.resolve import resolve
-from tests.support.engine.followed import video
+from tests.support.engine.animation_videos import video
 from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.servers.serving import ANIMATE_ENTRY, VIDEO_ENTRY, photo
 
