@@ -22,10 +22,10 @@ class MemoryNeed(NamedTuple):
 def memory_needs_of(
     state: RunnerState, moved_to: str | None, entry: Entry, budget_gib: float | None, beside_gib: Mapping[str, float]
 ) -> Iterator[MemoryNeed]:
-    """Yield the room needed by a runner's model, perhaps `moved_to` another device, and by its components; nothing when
-    the runner will report an error.
+    """Yield what a runner's model, perhaps `moved_to` another device, and its components need.
 
-    `budget_gib` is the operator's, capped at the device's own memory less `beside_gib`.
+    Yields nothing when the runner will report an error. `budget_gib` is the operator's, capped at the device's own
+    memory less `beside_gib`.
     """
     wanted = wanted_device(state, moved_to)
     if wanted is None or wanted not in (state.devices or ()):
