@@ -119,11 +119,11 @@ compose-secrets: ## Create the missing secrets of deploy/compose.yaml
 lock: ## Update constraints*.txt from pyproject.toml
 	PYTHON=$(PYTHON) tools/lock
 
-pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/page-*.jpg
+pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/pictures/page-*.jpg
 	@tools/need-chromium
-	$(BIN)/python -m tools.pictures.page
+	$(BIN)/python -m tools.pictures.ui_page
 
-pictures-clients: $(VENV)/.dev ## Update those of other programs, docs/client-*.jpg (IN=folder, for several GB)
+pictures-clients: $(VENV)/.dev ## Update those of other programs, docs/pictures/client-*.jpg (IN=folder, for several GB)
 	@tools/need-chromium
 	@tools/need-pictured-clients "$(IN)"
 	$(BIN)/python -m tools.pictures.clients "$(IN)"

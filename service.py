@@ -21,33 +21,43 @@ from access.metrics import may_read_gateway
 from access.rates import RateLimiter
 from access.sites import trust_proxies
 from api.contracts import CONTRACTS
-from api.http.composing import in_front_of, mounted
-from api.http.docs import docs_app
-from api.http.files import files_app
+from api.http.joint_docs import docs_app
+from api.http.result_files import files_app
+from api.http.service_decorators import in_front_of, mounted
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
-from api.middleware.addresses import UnderPrefix
-from api.middleware.front import entrance, front
+from api.middleware.paths import UnderPrefix
+from api.middleware.stack import entrance, middleware_stack
 from api.predictions.answers import WEBHOOK_BODIES
-from api.typed.described import typed_description
+from api.typed.bentoml_tasks import task_api
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
-from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo, Upscale
+from api.typed.forms import (
+    Edit,
+    ImageToImage,
+    ImageToVideo,
+    Inpaint,
+    Stream,
+    TextToImage,
+    TextToVideo,
+    TypedCall,
+    Upscale,
+)
+from api.typed.schemas import typed_description
 from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
-from api.typed.tasks import task_api
 from api.typed.upscaling import answer_with_upscaled
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
 from gateway.safety.blocked_words import read_blocked_words
+from gateway.safety.content_policy import ContentPolicy
 from gateway.safety.picture_check import PictureCheck
-from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from gateway.upscaler_client import UpscalerClient
 from gateway.upscaling import upscaler_of
 from models.catalogue.resolving.deadlines import longest_deadline_s
-from models.catalogue.serving.served import log_ignored, served_catalogue
+from models.catalogue.serving.served_models import log_ignored, served_catalogue
 from processes.allocator import return_freed_memory
 from processes.drain import Drain
 from processes.http.protocol import bound_clients
@@ -62,7 +72,7 @@ from runners.upscaling.service import NAME as UPSCALER
 from runners.upscaling.service import upscaler_services
 from settings import settings
 from settings.locations import local_folder
-from settings.report import log_settings
+from settings.startup_log import log_settings
 from storage.client import open_storage
 from storage.private import write_privately
 from storyboard.files.answer import StoryboardAnswer
@@ -158,49 +168,49 @@ class Jubako:
         return any(state.state.serves for state in states)
 
     @task_api(TextToImage, PictureFile)
-    async def text_to_image(self, call: Call[TextToImage]) -> Response:
+    async def text_to_image(self, call: TypedCall[TextToImage]) -> Response:
         """Generate an image from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(ImageToImage, PictureFile)
-    async def image_to_image(self, call: Call[ImageToImage]) -> Response:
+    async def image_to_image(self, call: TypedCall[ImageToImage]) -> Response:
         """Generate an image from a prompt, starting from an image."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(Inpaint, PictureFile)
-    async def inpaint(self, call: Call[Inpaint]) -> Response:
+    async def inpaint(self, call: TypedCall[Inpaint]) -> Response:
         """Repaint the masked part of an image."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(Edit, PictureFile)
-    async def edit(self, call: Call[Edit]) -> Response:
+    async def edit(self, call: TypedCall[Edit]) -> Response:
         """Edit one or more images as a prompt says."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(TextToVideo, VideoFile)
-    async def text_to_video(self, call: Call[TextToVideo]) -> Response:
+    async def text_to_video(self, call: TypedCall[TextToVideo]) -> Response:
         """Generate a video from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @task_api(ImageToVideo, VideoFile)
-    async def image_to_video(self, call: Call[ImageToVideo]) -> Response:
+    async def image_to_video(self, call: TypedCall[ImageToVideo]) -> Response:
         """Generate a video from a prompt and its first frame."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Upscale, output_spec=PictureFile)
-    async def upscale(self, call: Call[Upscale]) -> Response:
+    async def upscale(self, call: TypedCall[Upscale]) -> Response:
         """Upscale an image, without generating it again."""
         return await answer_with_upscaled(self.gateway, call)
 
     @bentoml.api(input_spec=Stream, output_spec=EventStream)
-    async def stream(self, call: Call[Stream]) -> AsyncGenerator[str, None]:
+    async def stream(self, call: TypedCall[Stream]) -> AsyncGenerator[str, None]:
         """Do any task, streaming progress, previews and results as server-sent events."""
         async with aclosing(stream_events(self.gateway, call)) as events:
             async for event in events:
                 yield event
 
     @bentoml.api(input_spec=StoryForm, output_spec=StoryboardAnswer)
-    async def storyboard(self, call: Call[StoryForm]) -> Response:
+    async def storyboard(self, call: TypedCall[StoryForm]) -> Response:
         """Break a story into scenes and generate an image of each."""
         return await answer_with_storyboard(self.maker, call)
 
@@ -219,7 +229,7 @@ _served: Any = Jubako
 for middleware, options in (
     *entrance(SETTINGS, CONTRACTS),
     (RequestMetrics, {}),
-    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
+    *middleware_stack(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
     (UnderPrefix, {"contracts": CONTRACTS}),
 ):
     _served.add_asgi_middleware(middleware, **options)

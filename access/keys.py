@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from core.caller import Caller, Rates
 from core.errors import StartError
 from core.generation.request import Priority
-from core.validation import described
+from core.validation import mistakes_text
 from settings.sections.access import ADMIN, NAME, AccessOptions
 
 SCHEME = "sha256:"
@@ -127,4 +127,4 @@ def _mistakes(error: ValidationError) -> str:
     if any(each["loc"][-1] == "hash" and each["type"] != "missing" for each in error.errors()):
         names = sorted({str(each["loc"][0]) for each in error.errors()})
         return f"a hash is {SCHEME} and 64 hexadecimal digits; look at {', '.join(names)}"
-    return described(error, _Line.model_fields)
+    return mistakes_text(error, _Line.model_fields)

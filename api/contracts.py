@@ -24,7 +24,7 @@ from api.predictions.answers import prediction_refusal
 from api.predictions.app import predictions_app
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import storyboard_alone, storyboard_app
-from api.typed.tasks import FORMS, tasks_app
+from api.typed.bentoml_tasks import FORMS, tasks_app
 from api.ui.app import ADDRESS, ui_app
 
 CONTRACTS = ContractTable(

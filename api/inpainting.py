@@ -19,21 +19,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.describing.bodies import JSON, MULTIPART, described_body
-from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.refusals import InvalidForm, error_answer
 from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
-from api.operations.described import Healthy
-from client.dummy import dummy_images
+from api.openapi_description.bodies import JSON, MULTIPART, described_body
+from api.openapi_description.headers import header_references
+from api.operations.schemas import Healthy
+from client.inpainting.dummy import dummy_images
 from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.generation.events import Event, Picture, Started, Step
-from core.generation.hints import hint_header, joined, unknown_hint
+from core.generation.hints import hint_header, joined_hints, unknown_hint
 from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice, upscaled_size
@@ -191,7 +191,7 @@ async def generate_inpainting(request: Request) -> JSONResponse:
     known = {name: fields[name] for name in fields if name in InpaintingForm.model_fields}
     heard = Hearing()
     results = await unless_disconnected(request, generate(current_gateway(), form_of(known), heard))
-    heard.hint = joined(unknown_hint(fields.keys() - known.keys()), heard.hint)
+    heard.hint = joined_hints(unknown_hint(fields.keys() - known.keys()), heard.hint)
     headers = {"X-Jubako-Skipped-Steps": str(heard.skipped_steps), **hint_header(heard.hint)}
     return JSONResponse({"results": results, **heard.field}, headers=headers)
 

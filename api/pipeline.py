@@ -14,13 +14,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.describing.bodies import FILE, JSON, described_body
-from api.describing.headers import header_references
 from api.http.context import current_desk, current_gateway, current_storage
 from api.http.contract_app import contract_app
 from api.http.refusals import error_answer
 from api.http.requests.parsing import read_model
-from api.operations.described import Healthy
+from api.openapi_description.bodies import FILE, JSON, described_body
+from api.openapi_description.headers import header_references
+from api.operations.schemas import Healthy
 from core.caller import current_caller
 from core.device_names import CPU
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
@@ -32,7 +32,7 @@ from jobs.desk.order import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from models.catalogue.resolving.deadlines import default_deadline_s
-from models.catalogue.serving.served import text2image_model
+from models.catalogue.serving.served_models import text2image_model
 from runners.state import ModelState, RunnerState
 from settings import settings
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from benchmarks.workloads import Wanted, mask_png, photo_png
+from benchmarks.workloads import WorkloadRequest, mask_png, photo_png
 from core.generation.request import Task
 
 REQUEST_TIMEOUT_S = 240.0
@@ -22,7 +22,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 class Sample:
     """One completed request; the times are those of `time.perf_counter`."""
 
-    wanted: Wanted
+    wanted: WorkloadRequest
     sent_s: float
     answered_s: float
     error: str | None = None
@@ -72,7 +72,7 @@ class Client:
             body: dict[str, Any] = await answer.json()
             return body
 
-    async def draw(self, wanted: Wanted) -> Sample:
+    async def draw(self, wanted: WorkloadRequest) -> Sample:
         """Request an image; errors are recorded in the sample."""
         sent_s = time.perf_counter()
         try:
@@ -81,7 +81,7 @@ class Client:
             error = f"{type(failure).__name__}: {failure}"
         return Sample(wanted, sent_s, time.perf_counter(), error)
 
-    async def _post(self, wanted: Wanted) -> str | None:
+    async def _post(self, wanted: WorkloadRequest) -> str | None:
         path = self._one_path or wanted.path
         async with self._session.post(self._address + path, **self._body(wanted)) as answer:
             body = await answer.read()
@@ -89,7 +89,7 @@ class Client:
                 return f"{answer.status}: {body[:200]!r}"
             return None if body.startswith(PNG_SIGNATURE) else "no PNG came back"
 
-    def _body(self, wanted: Wanted) -> dict[str, Any]:
+    def _body(self, wanted: WorkloadRequest) -> dict[str, Any]:
         fields = wanted.fields | ({"task": str(wanted.task)} if self._one_path else {})
         if wanted.task is Task.TEXT_TO_IMAGE:
             return {"json": fields}

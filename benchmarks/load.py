@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.client import Client, Sample
-from benchmarks.workloads import LONG_STEPS, SHORT_STEPS, Wanted, uniform
+from benchmarks.workloads import LONG_STEPS, SHORT_STEPS, WorkloadRequest, uniform
 
 BACKGROUND_CALLERS = 6
 HEAD_START_S = 2.0
@@ -44,12 +44,12 @@ def summarise(samples: Sequence[Sample]) -> Point:
     )
 
 
-async def closed_loop(client: Client, requests: Iterable[Wanted], callers: int) -> list[Sample]:
+async def closed_loop(client: Client, requests: Iterable[WorkloadRequest], callers: int) -> list[Sample]:
     """Send every request; each client sends its next one when its last has completed."""
     return await _callers(client, iter(requests), callers)
 
 
-async def open_loop(client: Client, requests: Iterable[Wanted], per_second: float) -> list[Sample]:
+async def open_loop(client: Client, requests: Iterable[WorkloadRequest], per_second: float) -> list[Sample]:
     """Send every request at Poisson arrival times, which are the same at every rate except for their scale."""
     gaps = random.Random(4)
     loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ async def short_among_long(client: Client, shorts: int, per_second: float) -> tu
     return short_samples, await background
 
 
-async def _callers(client: Client, requests: Iterator[Wanted], callers: int) -> list[Sample]:
+async def _callers(client: Client, requests: Iterator[WorkloadRequest], callers: int) -> list[Sample]:
     async def call() -> list[Sample]:
         return [await client.draw(wanted) for wanted in requests]
 

@@ -18,8 +18,8 @@ import psutil
 
 from benchmarks.client import Client
 from benchmarks.load import closed_loop
-from benchmarks.subject import ALLOCATOR, REPOSITORY, SCRATCH
-from benchmarks.workloads import MOST_CALLERS, Wanted, crowd, each_task
+from benchmarks.measured_model import ALLOCATOR, REPOSITORY, SCRATCH
+from benchmarks.workloads import MOST_CALLERS, WorkloadRequest, crowd, each_task
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
@@ -164,7 +164,7 @@ async def _warm_up(server: Server, client: Client) -> None:
     await _draw_all(server, client, [*crowd(2 * MOST_CALLERS)], callers=MOST_CALLERS)
 
 
-async def _draw_all(server: Server, client: Client, wanted: list[Wanted], callers: int) -> None:
+async def _draw_all(server: Server, client: Client, wanted: list[WorkloadRequest], callers: int) -> None:
     for sample in await closed_loop(client, wanted, callers):
         if sample.error:
             raise RuntimeError(f"{server.name} cannot draw {sample.wanted.task}: {sample.error}; see {_log(server)}")

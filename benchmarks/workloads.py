@@ -31,7 +31,7 @@ MIXED_TASKS = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WorkloadRequest:
     """One request in the form that all servers accept; everything else uses the catalogue's defaults."""
 
     task: Task
@@ -50,39 +50,39 @@ class Wanted:
         return {"prompt": self.prompt, "num_inference_steps": self.steps, "seed": self.seed, **self.others}
 
 
-Kind = tuple[Task, int]
+RequestKind = tuple[Task, int]
 
 
-def uniform(steps: int = UNIFORM_STEPS, seed: int = 1) -> Iterator[Wanted]:
+def uniform(steps: int = UNIFORM_STEPS, seed: int = 1) -> Iterator[WorkloadRequest]:
     """Text-to-image requests that differ in prompt and seed only."""
     return _requests(itertools.repeat((Task.TEXT_TO_IMAGE, steps)), seed)
 
 
-def mixed(seed: int = 2) -> Iterator[Wanted]:
+def mixed(seed: int = 2) -> Iterator[WorkloadRequest]:
     """Three tasks of 4 to 50 steps; every 24 requests hold the same mix in another order."""
     return _requests(_shuffled([(t, s) for t in MIXED_TASKS for s in MIXED_STEPS], seed), seed)
 
 
-def each_task(rounds: int) -> Iterator[Wanted]:
+def each_task(rounds: int) -> Iterator[WorkloadRequest]:
     """Short requests of every measured task, to warm up a server."""
     return _requests(iter([(task, SHORT_STEPS) for task in dict.fromkeys(MIXED_TASKS)] * rounds), seed=3)
 
 
-def crowd(requests: int) -> Iterator[Wanted]:
+def crowd(requests: int) -> Iterator[WorkloadRequest]:
     """Short requests of one task, which can share a call, to warm up a server for crowds."""
     return itertools.islice(uniform(SHORT_STEPS, seed=4), requests)
 
 
-def _shuffled(kinds: Sequence[Kind], seed: int) -> Iterator[Kind]:
+def _shuffled(kinds: Sequence[RequestKind], seed: int) -> Iterator[RequestKind]:
     order = random.Random(seed)
     while True:
         yield from order.sample(kinds, len(kinds))
 
 
-def _requests(kinds: Iterator[Kind], seed: int) -> Iterator[Wanted]:
+def _requests(kinds: Iterator[RequestKind], seed: int) -> Iterator[WorkloadRequest]:
     prompts = itertools.cycle(random.Random(seed).sample(PROMPTS, len(PROMPTS)))
     for number, ((task, steps), prompt) in enumerate(zip(kinds, prompts, strict=False)):
-        yield Wanted(task, steps, prompt, seed=1000 * seed + number)
+        yield WorkloadRequest(task, steps, prompt, seed=1000 * seed + number)
 
 
 @cache

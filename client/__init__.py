@@ -12,7 +12,7 @@ from .asynchronous import AsyncJubako
 from .errors import Refused, Unreachable
 from .events import Event
 from .files import ImageSource
-from .generating import Generated, GenerationError, Way, chosen_way, generate_inpainting
+from .inpainting.generating import Generated, GenerationError, Way, chosen_way, generate_inpainting
 from .jubako import Jubako
 from .parameters import VideoSource
 from .results import Animation, Frame, Image, Job, Model, Reference, Storyboard, Video

@@ -14,12 +14,12 @@ from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
 from .jubako import _image, _video
 from .parameters import (
+    AnyImageSource,
     Background,
     Edit,
     ImageToImage,
     ImageToVideo,
     Inpaint,
-    Source,
     Story,
     Stream,
     TextToImage,
@@ -42,23 +42,25 @@ class AsyncJubako:
     async def text_to_image(self, prompt: str, **parameters: Unpack[TextToImage]) -> Image:
         return _image(await self._generate("text_to_image", prompt=prompt, **parameters))
 
-    async def image_to_image(self, prompt: str, image: Source, **parameters: Unpack[ImageToImage]) -> Image:
+    async def image_to_image(self, prompt: str, image: AnyImageSource, **parameters: Unpack[ImageToImage]) -> Image:
         return _image(await self._generate("image_to_image", prompt=prompt, image=image, **parameters))
 
-    async def inpaint(self, prompt: str, image: Source, mask: Source, **parameters: Unpack[Inpaint]) -> Image:
+    async def inpaint(
+        self, prompt: str, image: AnyImageSource, mask: AnyImageSource, **parameters: Unpack[Inpaint]
+    ) -> Image:
         """Repaint an image where the mask is white."""
         return _image(await self._generate("inpaint", prompt=prompt, image=image, mask=mask, **parameters))
 
-    async def edit(self, prompt: str, *images: Source, **parameters: Unpack[Edit]) -> Image:
+    async def edit(self, prompt: str, *images: AnyImageSource, **parameters: Unpack[Edit]) -> Image:
         return _image(await self._generate("edit", prompt=prompt, images=images, **parameters))
 
     async def text_to_video(self, prompt: str, **parameters: Unpack[TextToVideo]) -> Video:
         return _video(await self._generate("text_to_video", prompt=prompt, **parameters))
 
-    async def image_to_video(self, prompt: str, image: Source, **parameters: Unpack[ImageToVideo]) -> Video:
+    async def image_to_video(self, prompt: str, image: AnyImageSource, **parameters: Unpack[ImageToVideo]) -> Video:
         return _video(await self._generate("image_to_video", prompt=prompt, image=image, **parameters))
 
-    async def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
+    async def upscale(self, image: AnyImageSource, **parameters: Unpack[Upscale]) -> Image:
         """Upscale an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
         return _image(await self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 

@@ -39,19 +39,19 @@ JOB_TASKS = {
 
 
 @dataclass(frozen=True)
-class Form:
+class FormBody:
     """A body sent as a form: fields as JSON, files unchanged, piece by piece."""
 
     fields: Mapping[str, Any]
     files: Sequence[tuple[str, FileSource]]
 
 
-Body = Mapping[str, Any] | Form
+Body = Mapping[str, Any] | FormBody
 """A mapping is JSON."""
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ApiCall(Generic[T]):
     """One request, and how to read its answer."""
 
     method: str
@@ -68,7 +68,7 @@ def body_of(parameters: Mapping[str, Any]) -> Body:
         return json_of(said)
     files = [(name, _data(said.pop(name))) for name in FILES if name in said]
     files += [("images", _data(image)) for image in said.pop("images", ())]
-    return Form(said, files)
+    return FormBody(said, files)
 
 
 def json_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def json_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def generation(api: str, parameters: Mapping[str, Any]) -> Call[Result]:
-    return Call("POST", f"/{api}", _file, body_of(parameters))
+def generation(api: str, parameters: Mapping[str, Any]) -> ApiCall[Result]:
+    return ApiCall("POST", f"/{api}", _file, body_of(parameters))
 
 
 def streamed(api: str, parameters: Mapping[str, Any]) -> Body:
@@ -91,45 +91,45 @@ def streamed(api: str, parameters: Mapping[str, Any]) -> Body:
     return body_of({"task": STREAM_TASKS[api], **parameters})
 
 
-def storyboard(parameters: Mapping[str, Any]) -> Call[Storyboard]:
-    return Call("POST", "/storyboard", _storyboard, body_of(parameters))
+def storyboard(parameters: Mapping[str, Any]) -> ApiCall[Storyboard]:
+    return ApiCall("POST", "/storyboard", _storyboard, body_of(parameters))
 
 
-def models() -> Call[list[Model]]:
-    return Call("GET", "/models", lambda answer: [Model.of(each) for each in answer.json()["models"]])
+def models() -> ApiCall[list[Model]]:
+    return ApiCall("GET", "/models", lambda answer: [Model.of(each) for each in answer.json()["models"]])
 
 
-def submission(model: str, api: str, parameters: Mapping[str, Any]) -> Call[str]:
+def submission(model: str, api: str, parameters: Mapping[str, Any]) -> ApiCall[str]:
     """Return the call that submits a job; the answer is its id."""
-    return Call(
+    return ApiCall(
         "POST", f"/api/{model}/{JOB_TASKS[api]}", lambda answer: answer.json()["session_id"], body_of(parameters)
     )
 
 
-def batch(requests: Sequence[Mapping[str, Any]]) -> Call[list[str]]:
+def batch(requests: Sequence[Mapping[str, Any]]) -> ApiCall[list[str]]:
     """Return the call that submits many jobs; each request may have `api` and `model`."""
     bodies = []
     for each in requests:
         fields = dict(each)
         bodies.append({"task": JOB_TASKS[fields.pop("api", "text_to_image")], **json_of(fields)})
-    return Call("POST", "/api/batch", lambda answer: list(answer.json()["session_ids"]), {"requests": bodies})
+    return ApiCall("POST", "/api/batch", lambda answer: list(answer.json()["session_ids"]), {"requests": bodies})
 
 
-def job(job_id: str) -> Call[Job]:
-    return Call("GET", f"/api/{job_id}/status", _job)
+def job(job_id: str) -> ApiCall[Job]:
+    return ApiCall("GET", f"/api/{job_id}/status", _job)
 
 
-def jobs(status: str | None, limit: int) -> Call[list[Job]]:
+def jobs(status: str | None, limit: int) -> ApiCall[list[Job]]:
     query = {"limit": limit, **({} if status is None else {"status": status})}
-    return Call("GET", "/api/jobs", lambda answer: [Job.of(each) for each in answer.json()["jobs"]], query=query)
+    return ApiCall("GET", "/api/jobs", lambda answer: [Job.of(each) for each in answer.json()["jobs"]], query=query)
 
 
-def cancelling(job_id: str) -> Call[Job]:
-    return Call("DELETE", f"/api/{job_id}", _job)
+def cancelling(job_id: str) -> ApiCall[Job]:
+    return ApiCall("DELETE", f"/api/{job_id}", _job)
 
 
-def prioritizing(job_id: str, priority: str) -> Call[Job]:
-    return Call("PATCH", f"/api/{job_id}", _job, {"priority": priority})
+def prioritizing(job_id: str, priority: str) -> ApiCall[Job]:
+    return ApiCall("PATCH", f"/api/{job_id}", _job, {"priority": priority})
 
 
 def completed(job: Job) -> Job:
@@ -151,13 +151,13 @@ def first_able(served: Sequence[Model], api: str, parameters: Mapping[str, Any])
     return next(iter((*meant, *able, *served))).id
 
 
-def download(about: Mapping[str, Any], model: str) -> Call[Result]:
+def download(about: Mapping[str, Any], model: str) -> ApiCall[Result]:
     """Return the call that fetches a result of a job."""
 
     def read(answer: httpx.Response) -> Result:
         return result_of(answer.content, about["media_type"], seed=about["seed"], model=model)
 
-    return Call("GET", about["url"], read)
+    return ApiCall("GET", about["url"], read)
 
 
 def _data(source: Any) -> FileSource:

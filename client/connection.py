@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from .calls import Body, Call, Form
+from .calls import ApiCall, Body, FormBody
 from .errors import Unreachable, refusal_of
 from .files import FileSource
 
@@ -23,7 +23,7 @@ TIMEOUT_S = 660.0
 """More than the server's own time limit for an image, so that its error arrives. Long videos take longer: use jobs."""
 
 
-def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
+def client_options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
     """Return an httpx client's options; a `url` or `key` of None comes from the environment."""
     key, address = key or os.environ.get(KEY), (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
     return {
@@ -56,9 +56,9 @@ def _origin(url: Any) -> tuple[str, str, int | None]:
 
 class Connection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
-        self._http = httpx.Client(**options(url, key, timeout_s))
+        self._http = httpx.Client(**client_options(url, key, timeout_s))
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         with self._reaching(), sending(call.body) as said:
             answer = self._http.request(call.method, call.path, params=call.query or None, **said)
@@ -97,9 +97,9 @@ class Connection:
 
 class AsyncConnection:
     def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
-        self._http = httpx.AsyncClient(**options(url, key, timeout_s))
+        self._http = httpx.AsyncClient(**client_options(url, key, timeout_s))
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ApiCall[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
             with sending(call.body) as said:
@@ -132,7 +132,7 @@ class AsyncConnection:
 @contextmanager
 def sending(body: Body | None) -> Iterator[dict[str, Any]]:
     """Yield a body as arguments for httpx, with files opened, so that it reads them piece by piece."""
-    if not isinstance(body, Form):
+    if not isinstance(body, FormBody):
         yield {"json": body}
         return
     with ExitStack() as opened:

@@ -14,12 +14,12 @@ from .display.bars import bar
 from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
 from .parameters import (
+    AnyImageSource,
     Background,
     Edit,
     ImageToImage,
     ImageToVideo,
     Inpaint,
-    Source,
     Story,
     Stream,
     TextToImage,
@@ -51,28 +51,34 @@ class Jubako:
         return _image(self._generate("text_to_image", progress, prompt=prompt, **parameters))
 
     def image_to_image(
-        self, prompt: str, image: Source, *, progress: bool = False, **parameters: Unpack[ImageToImage]
+        self, prompt: str, image: AnyImageSource, *, progress: bool = False, **parameters: Unpack[ImageToImage]
     ) -> Image:
         return _image(self._generate("image_to_image", progress, prompt=prompt, image=image, **parameters))
 
     def inpaint(
-        self, prompt: str, image: Source, mask: Source, *, progress: bool = False, **parameters: Unpack[Inpaint]
+        self,
+        prompt: str,
+        image: AnyImageSource,
+        mask: AnyImageSource,
+        *,
+        progress: bool = False,
+        **parameters: Unpack[Inpaint],
     ) -> Image:
         """Repaint an image where the mask is white."""
         return _image(self._generate("inpaint", progress, prompt=prompt, image=image, mask=mask, **parameters))
 
-    def edit(self, prompt: str, *images: Source, progress: bool = False, **parameters: Unpack[Edit]) -> Image:
+    def edit(self, prompt: str, *images: AnyImageSource, progress: bool = False, **parameters: Unpack[Edit]) -> Image:
         return _image(self._generate("edit", progress, prompt=prompt, images=images, **parameters))
 
     def text_to_video(self, prompt: str, *, progress: bool = False, **parameters: Unpack[TextToVideo]) -> Video:
         return _video(self._generate("text_to_video", progress, prompt=prompt, **parameters))
 
     def image_to_video(
-        self, prompt: str, image: Source, *, progress: bool = False, **parameters: Unpack[ImageToVideo]
+        self, prompt: str, image: AnyImageSource, *, progress: bool = False, **parameters: Unpack[ImageToVideo]
     ) -> Video:
         return _video(self._generate("image_to_video", progress, prompt=prompt, image=image, **parameters))
 
-    def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
+    def upscale(self, image: AnyImageSource, **parameters: Unpack[Upscale]) -> Image:
         """Upscale an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
         return _image(self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 

@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 from .files import FileSource, ImageSource
 from .results import Image, Video
 
-Source = ImageSource | Image
+AnyImageSource = ImageSource | Image
 VideoSource = FileSource | Video
 """A video file, or an earlier result."""
 Camera = Literal[
@@ -100,9 +100,9 @@ class Upscaled(Shared, total=False):
 
 
 class Conditioned(Upscaled, total=False):
-    reference_image: Source | None
+    reference_image: AnyImageSource | None
     reference_scale: float | None
-    control_image: Source | None
+    control_image: AnyImageSource | None
     control_type: str | None
     control_scale: float | None
     fit: Literal["crop", "pad", "stretch"] | None
@@ -122,7 +122,7 @@ class Inpaint(ImageToImage, total=False):
 
 
 class Edit(Upscaled, total=False):
-    mask: Source | None
+    mask: AnyImageSource | None
     fit: Literal["crop", "pad", "stretch"] | None
     camera: Camera | None
 
@@ -132,7 +132,7 @@ class TextToVideo(Shared, total=False):
     fps: int | None
 
 
-class AnimationVideos(TypedDict, total=False):
+class AnimationVideoParameters(TypedDict, total=False):
     """Videos that animate the figure in an image."""
 
     pose_video: VideoSource | None
@@ -141,18 +141,18 @@ class AnimationVideos(TypedDict, total=False):
     mask_video: VideoSource | None
 
 
-class ImageToVideo(AnimationVideos, TextToVideo, total=False):
-    last_image: Source | None
+class ImageToVideo(AnimationVideoParameters, TextToVideo, total=False):
+    last_image: AnyImageSource | None
     fit: Literal["crop", "pad", "stretch"] | None
 
 
-class Stream(AnimationVideos, Inpaint, total=False):
+class Stream(AnimationVideoParameters, Inpaint, total=False):
     """Parameters of the API that is streamed, and which events to send meanwhile."""
 
-    image: Source | None
-    mask: Source | None
-    images: Sequence[Source] | None
-    last_image: Source | None
+    image: AnyImageSource | None
+    mask: AnyImageSource | None
+    images: Sequence[AnyImageSource] | None
+    last_image: AnyImageSource | None
     num_frames: int | None
     fps: int | None
     camera: Camera | None
@@ -190,10 +190,10 @@ class Story(TypedDict, total=False):
     gpt_temperature: float | None
     model: str | None
     loras: Sequence[Lora] | None
-    reference_image: Source | None
+    reference_image: AnyImageSource | None
     reference_scale: float | None
     characters: Sequence[Character] | None
-    images: Sequence[Source] | None
+    images: Sequence[AnyImageSource] | None
     reference_model: str | None
     num_inference_steps: int | None
     guidance_scale: float | None

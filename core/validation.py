@@ -38,7 +38,7 @@ def refuse(mistakes: Iterable[str]) -> None:
         raise ValueError(text)
 
 
-def described(error: ValidationError, known_fields: Collection[str] = ()) -> str:
+def mistakes_text(error: ValidationError, known_fields: Collection[str] = ()) -> str:
     """Return every mistake once, as `field: what is wrong`; for unknown fields, suggest one of `known_fields`."""
     return "; ".join(": ".join(filter(None, mistake)) for mistake in mistakes_in(error, known_fields))
 

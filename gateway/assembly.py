@@ -11,7 +11,7 @@ from gateway.residency import Residency
 from gateway.runner import Runner
 from gateway.runner_client import RunnerClient
 from gateway.runner_pool import RunnerPool
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from gateway.upscaling import Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolving.resolve import ServerLimits

@@ -17,16 +17,16 @@ from core.deadline import Deadline
 from core.errors import RunnerLost
 from core.generation.draft import Draft
 from core.generation.events import Clip, Event, Failed, Picture, Preview, Result, Started
-from core.generation.hints import joined, vocabulary_hint
+from core.generation.hints import joined_hints, vocabulary_hint
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, idle_quality, idle_sound
-from gateway.media.inpainted import on_white, with_kept_pixels
+from gateway.media.kept_pixels import on_white, with_kept_pixels
 from gateway.media.reading.uploads import in_image_thread
-from gateway.parts import in_whole, parts_of
+from gateway.request_parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from gateway.upscaling import Upscaler
 from models.catalogue.catalogue import Catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
@@ -132,7 +132,7 @@ class Gateway:
                         raise event.error
                     case Started():
                         unknown = vocabulary_hint(self._unknown_words(request))
-                        yield replace(event, hint=joined(*request.hints, unknown, event.hint))
+                        yield replace(event, hint=joined_hints(*request.hints, unknown, event.hint))
                         continue
                     case Preview() if self.policy.hides_previews:
                         continue

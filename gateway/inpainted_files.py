@@ -11,7 +11,7 @@ from core.generation.request import GenerationRequest
 from core.generation.upscaling import UpscaleFactor
 from core.pixels.upload import UploadedImage
 from gateway.media.encoding import OutputFormat, encode_result
-from gateway.media.inpainted import inpainted, inpainted_png
+from gateway.media.kept_pixels import inpainted, inpainted_png
 from gateway.media.reading.uploads import in_image_thread
 from gateway.upscaling import Upscaler
 

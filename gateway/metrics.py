@@ -26,7 +26,7 @@ SECONDS = Histogram(
 
 
 @dataclass
-class Measure:
+class RequestLabels:
     """Labels of one request; they stay empty for a request that is refused early."""
 
     model: str = ""
@@ -34,9 +34,9 @@ class Measure:
 
 
 @contextmanager
-def measured() -> Iterator[Measure]:
+def measured() -> Iterator[RequestLabels]:
     """Count one request, by how the block ends; the block sets the labels."""
-    measure, started, outcome = Measure(), time.perf_counter(), "error"
+    measure, started, outcome = RequestLabels(), time.perf_counter(), "error"
     try:
         yield measure
         outcome = "done"

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.room import Room, rooms_of, taken_gib, wanted_device
+from gateway.memory_needs import MemoryNeed, memory_needs_of, taken_gib, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed
@@ -148,27 +148,27 @@ class Residency:
                 await self._make_room(model, missing[name])
             yield
 
-    async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, Room]:
-        """Return the room that a model still needs, by device."""
+    async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, MemoryNeed]:
+        """Return the memory that a model still needs, by device."""
         replicas = (await self._state(model)).each
         if not every and any(self._has_room(model, replica, device) for replica in replicas):
             return {}
         without = [replica for replica in replicas if not self._has_room(model, replica, device)]
         entry = self._catalogue.get(model)
         limits = self._budget_gib, self._beside_gib
-        rooms = (room for replica in without for room in rooms_of(replica, device, entry, *limits))
-        return {room.device: room for room in rooms}
+        needs = (need for replica in without for need in memory_needs_of(replica, device, entry, *limits))
+        return {need.device: need for need in needs}
 
     def _has_room(self, model: str, state: RunnerState, device: str | None) -> bool:
         wanted = wanted_device(state, device)
         there = wanted in (state.device, state.wanted_device)
         return state.state.in_memory and there and model not in self._evicted
 
-    async def _make_room(self, model: str, room: Room) -> None:
+    async def _make_room(self, model: str, need: MemoryNeed) -> None:
         """Unload others until this one fits, or is alone: then it may load even if the catalogue's figures say no."""
-        device = room.device
+        device = need.device
         # Other replicas of the model may be moving to this device.
-        room_gib = round(room.budget_gib - max(room.needed_gib, self._sum_gib([model], device)), DIGITS)
+        room_gib = round(need.budget_gib - max(need.needed_gib, self._sum_gib([model], device)), DIGITS)
         evicted: set[str] = set()
         try:
             while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:

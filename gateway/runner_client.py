@@ -20,8 +20,8 @@ from core.errors import RESTART_S, Busy, DeadlineExceeded, GenerationFailed, Inv
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
 from gateway.media.reading.uploads import in_image_thread, with_pixels
-from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
+from processes.service_session import CONNECT_TIMEOUT_S, open_session
 from runners.state import ModelState, RunnerState
 from runners.wire import encode_request, read_events
 

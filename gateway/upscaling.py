@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from core.asyncio_tasks import all_of
 from core.generation.upscaling import FIELD, UpscaleFactor
 from core.pixels.tiles import rows
-from core.tasks import all_of
 from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.pointing.pointers import pointer
 from models.catalogue.single_files import without_ending

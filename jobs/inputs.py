@@ -60,7 +60,7 @@ async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], 
     return {**fields, **images, **{name: tuple(several) for name, several in listed.items()}}
 
 
-def content_digest(owner: str, request: JobRequest, output_format: str, quality: int) -> str:
+def request_digest(owner: str, request: JobRequest, output_format: str, quality: int) -> str:
     """Return a digest that is equal for requests of one owner that must give the same files; input images count too."""
     ignored = {"progress", "preview_every", "priority", "deadline_s"}
     fields = {name: value for name, value in plain_fields(request).items() if name not in ignored}

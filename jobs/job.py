@@ -49,7 +49,7 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Result(_Data):
+class StoredResult(_Data):
     """One picture or video in storage."""
 
     key: str
@@ -105,7 +105,7 @@ class Job(_Data):
     error: str | None = None
     hint: str | None = None
     """What the caller should know about the result, such as what was ignored."""
-    results: tuple[Result, ...] = ()
+    results: tuple[StoredResult, ...] = ()
     turn: int = 0
     """How often a worker has taken it up; the last one has it."""
     attempts: int = 0
@@ -186,7 +186,7 @@ class Job(_Data):
     def hinted(self, hint: str) -> Job:
         return self.changed(hint=hint)
 
-    def completed(self, results: tuple[Result, ...]) -> Job:
+    def completed(self, results: tuple[StoredResult, ...]) -> Job:
         return self._finished(
             JobState.COMPLETED, progress=100, results=results, message="Generation completed successfully"
         )

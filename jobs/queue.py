@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 
 from redis.exceptions import RedisError
 
+from core.asyncio_tasks import end
 from core.generation.request import Priority
-from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
 from processes.in_hand import InHand

@@ -16,16 +16,16 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from core.asyncio_tasks import first_of
 from core.caller import Caller, set_caller
 from core.errors import Busy, GenerationFailed, JubakoError, RunnerLost
 from core.generation.request import Priority
-from core.tasks import first_of
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields
-from jobs.job import Ending, Job, JobState, Result
+from jobs.job import Ending, Job, JobState, StoredResult
 from jobs.kinds import File, JobRequest, JobUpdate, Kinds, NumberedFile
-from jobs.ledger.ledger import Change, Ledger
+from jobs.ledger.ledger import JobTransition, Ledger
 from jobs.telemetry import changed, in_hand
 from storage.client import Storage
 from storage.errors import StorageUnavailable
@@ -92,7 +92,7 @@ class Worker:
         """End a job that no worker has begun, if its deadline has passed; return the job. Raises UnknownJob."""
         return await self._end(job_id, _given_up)
 
-    async def _end(self, job_id: str, change: Change) -> Job:
+    async def _end(self, job_id: str, change: JobTransition) -> Job:
         ending = Ending(change)
         job = await self._keep(job_id, ending)
         if job.state.final and ending.made(job):
@@ -145,7 +145,7 @@ class Worker:
         changed(job)
         return job
 
-    async def _results(self, job: Job) -> tuple[Result, ...]:
+    async def _results(self, job: Job) -> tuple[StoredResult, ...]:
         async with job.deadline.limiting("while its images could not be read"):
             fields = await _patiently(
                 lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable
@@ -198,11 +198,11 @@ class Worker:
                     await self.publish(job, event.name, **event.details)
         return [files[index] for index in sorted(files)]
 
-    async def _stored(self, job: Job, index: int, count: int, file: File) -> Result:
+    async def _stored(self, job: Job, index: int, count: int, file: File) -> StoredResult:
         key = result_key(job.id, job.created_at, file.media_type, index if count > 1 else None)
         await _patiently(lambda: self.storage.put(key, file.data, file.media_type), StorageUnavailable)
         await _patiently(lambda: self.ledger.keep_files(job.owner, [key], self.result_ttl), LedgerUnavailable)
-        return Result(
+        return StoredResult(
             key=key,
             media_type=file.media_type,
             seed=file.seed,
@@ -211,7 +211,7 @@ class Worker:
             sound=file.sound,
         )
 
-    async def _keep(self, job_id: str, change: Change) -> Job:
+    async def _keep(self, job_id: str, change: JobTransition) -> Job:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
 
 

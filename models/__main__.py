@@ -13,8 +13,8 @@ from rich.console import Console
 from core.errors import LoadFailed, LoadInterrupted, StartError
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.pointing.kept import shelf
-from models.catalogue.pointing.pointed import whole_catalogue
+from models.catalogue.pointing.model_cache import model_cache
+from models.catalogue.pointing.pointed_entries import whole_catalogue
 from models.catalogue.presence import presence
 from models.catalogue.serving.presets import fitted
 from models.catalogue.sharing import read_sharing, sharing_file
@@ -90,7 +90,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 def _sharing(entry: Entry) -> Mapping[str, str] | None:
     """Return what the test at the model's first load found, if no family declares the model."""
-    kept = read_sharing(sharing_file(shelf(settings().model_cache).sharing, entry)) if entry.pipeline else None
+    kept = read_sharing(sharing_file(model_cache(settings().model_cache).sharing, entry)) if entry.pipeline else None
     return None if kept is None else kept.summary
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
-from core.tasks import first_of
+from core.asyncio_tasks import first_of
 from processes.in_hand import InHand
 
 log = logging.getLogger("jubako")

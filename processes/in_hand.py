@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-Task = asyncio.Task[None]
+AsyncTask = asyncio.Task[None]
 
 
 class Held:
     """One request or job, while it is in hand."""
 
-    def __init__(self, task: Task, working: set[Task], watching: set[Task]) -> None:
+    def __init__(self, task: AsyncTask, working: set[AsyncTask], watching: set[AsyncTask]) -> None:
         self._task = task
         self._working = working
         self._watching = watching
@@ -34,8 +34,8 @@ class InHand:
     def __init__(self) -> None:
         self.over = False
         """Whether the requests still in hand have been cut off."""
-        self.tasks: set[Task] = set()
-        self._watching: set[Task] = set()
+        self.tasks: set[AsyncTask] = set()
+        self._watching: set[AsyncTask] = set()
         """Requests that only watch, and might do so for ever."""
 
     @property
@@ -65,7 +65,7 @@ class InHand:
             task.cancel()
 
 
-def _current() -> Task:
+def _current() -> AsyncTask:
     task = asyncio.current_task()
     assert task is not None
     return task

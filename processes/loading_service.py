@@ -13,7 +13,7 @@ from http.client import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS
 import aiohttp
 
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, LoadInterrupted
-from processes.connection import CONNECT_TIMEOUT_S, open_session
+from processes.service_session import CONNECT_TIMEOUT_S, open_session
 
 ALIVE_TIMEOUT_S = 10.0
 """Connections are accepted even while the process restarts, which takes some seconds."""

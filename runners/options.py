@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.catalogue.memory.bounds import MemoryBounds
 
 
@@ -26,9 +26,9 @@ class EngineLimits:
     max_loras: int = 16
     """LoRAs in memory at a time; requests for others wait until one of them is unused."""
 
-    def of_pass(self, stage: Stage) -> int:
+    def of_pass(self, stage: CallStage) -> int:
         """Return the latent positions that a pass of a stage may hold."""
-        return self.decode_tokens or self.batch_tokens if stage is Stage.DECODE else self.batch_tokens
+        return self.decode_tokens or self.batch_tokens if stage is CallStage.DECODE else self.batch_tokens
 
 
 @dataclass(frozen=True)

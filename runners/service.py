@@ -20,31 +20,31 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
-from models.catalogue.memory.beside import gib_beside, gib_for_models
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.needs import DIGITS, summed
-from models.catalogue.placement.decided import replica_places, single_places
+from models.catalogue.memory.other_processes import gib_beside, gib_for_models
 from models.catalogue.placement.place import Place
-from models.catalogue.pointing.kept import shelf
+from models.catalogue.placement.server_placement import replica_places, single_places
+from models.catalogue.pointing.model_cache import model_cache
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.resolving.resolve import EDITED_PIXELS
-from models.catalogue.serving.served import served_catalogue
+from models.catalogue.serving.served_models import served_catalogue
 from models.weights.store import stored_tags
 from processes.allocator import keep_freed_memory
 from processes.drain import Drain
-from processes.draining import Draining
+from processes.drain_middleware import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
 from processes.http.closing_stream import ClosingResponse
 from processes.http.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.machine.cores import keep_to_cores
 from processes.starting import importing
 from runners import wire
-from runners.host.front import put_in_front, refusal
+from runners.host.middleware import put_in_front, refusal
 from runners.options import EngineLimits, HostOptions
 from runners.remote import remote_runners
 from settings import Settings
-from settings.report import log_settings
+from settings.startup_log import log_settings
 
 IMAGES_OF_REQUEST = 4
 """Image, mask, reference image and control image; an edit's images are counted in addition."""
@@ -152,7 +152,7 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> HostOptions:
     """Return how models are loaded, and where; `others_gib` is the most that the other replicas may need."""
-    kept = shelf(settings.model_cache)
+    kept = model_cache(settings.model_cache)
     return HostOptions(
         device,
         settings.dtype,

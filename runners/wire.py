@@ -35,7 +35,7 @@ from core.generation.step_cache import StepCache
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels, pixels_of
 from core.pixels.video import UploadedVideo
-from core.validation import described
+from core.validation import mistakes_text
 
 
 def _loading(progress: float, download: dict[str, int] | None = None) -> Loading:
@@ -118,7 +118,7 @@ def decode_request(frame: bytes) -> GenerationRequest:
         fields = _read_files(header, memoryview(pixels))
         return GenerationRequest.model_validate({**header.request, **fields})
     except ValidationError as error:
-        raise BadFrameError(f"the frame is not a request: {described(error)}") from error
+        raise BadFrameError(f"the frame is not a request: {mistakes_text(error)}") from error
 
 
 def _read_files(header: _Header, pixels: memoryview) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from settings import Settings
+from settings.configuration_page import PAGE, tables, written
 from settings.example import EXAMPLE, example
-from settings.page import PAGE, tables, written
 
 PAGE.write_text(written(PAGE.read_text("utf-8"), "configuration", tables(Settings)), "utf-8")
 EXAMPLE.write_text(example(Settings), "utf-8")

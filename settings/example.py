@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings.page import heading_of
-from settings.report import NOTHING, as_text
-from settings.variables import groups_of, is_secret, variables_of
+from settings.configuration_page import heading_of
+from settings.startup_log import NOTHING, as_text
+from settings.variables import is_secret, sections_of, variables_of
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 WIDTH = 110
@@ -33,7 +33,7 @@ def example(settings: type[BaseModel]) -> str:
 
 
 def _lines(settings: type[BaseModel]) -> Iterator[str]:
-    for group, fields in groups_of(settings):
+    for group, fields in sections_of(settings):
         yield f"\n# {heading_of(group)}"
         for field in fields.items():
             yield from _field_lines(*field)

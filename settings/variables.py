@@ -29,7 +29,7 @@ def variables_of(field: str, info: FieldInfo) -> tuple[str, ...]:
     return (f"{PREFIX}{field}".upper() if alias is None else str(alias),)
 
 
-def groups_of(settings: type[BaseModel]) -> list[tuple[type[BaseModel], dict[str, FieldInfo]]]:
+def sections_of(settings: type[BaseModel]) -> list[tuple[type[BaseModel], dict[str, FieldInfo]]]:
     """Return the classes that settings are put together from, each with the fields that it declares."""
     groups = []
     for base in settings.__mro__:

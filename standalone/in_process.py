@@ -25,8 +25,8 @@ from gateway.gateway import Gateway, Meter
 from gateway.media.reading.uploads import with_pixels
 from gateway.safety.local import policy_here
 from gateway.upscaling import Upscaler, upscaler_of
-from models.catalogue.placement.decided import single_places
-from models.catalogue.serving.served import served_catalogue
+from models.catalogue.placement.server_placement import single_places
+from models.catalogue.serving.served_models import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
 from runners.state import RunnerState

@@ -14,17 +14,17 @@ from access.keys import Keyring
 from access.rates import RateLimiter
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
-from api.http.pages import ASSETS
-from api.middleware.addresses import UnderPrefix
-from api.middleware.front import entrance, front
+from api.http.docs_pages import ASSETS
+from api.middleware.paths import UnderPrefix
+from api.middleware.stack import entrance, middleware_stack
 from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import prefixed_router, router
 from core.logs import show_log
-from models.catalogue.serving.served import log_ignored, served_catalogue, story_entry
+from models.catalogue.serving.served_models import log_ignored, served_catalogue, story_entry
 from processes.allocator import return_freed_memory
 from processes.starting import starting
 from settings import settings
-from settings.report import log_settings
+from settings.startup_log import log_settings
 from standalone.in_process import gateway_here, unload_all
 from storyboard.maker import Maker
 from storyboard.planning.choice import planner_for
@@ -64,7 +64,7 @@ app.router.routes.append(ASSETS)
 app.router.lifespan_context = _models_open
 IN_FRONT = (
     *entrance(SETTINGS, CONTRACTS),
-    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS),
+    *middleware_stack(SETTINGS, KEYRING, LIMITER, CONTRACTS),
     (UnderPrefix, {"contracts": CONTRACTS}),
 )
 for middleware, options in reversed(IN_FRONT):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from obstore import Attributes
 
 LOCAL_ADDRESS = "/files"
-"""Where the gateway serves results that are kept in a local folder; see api/http/files.py."""
+"""Where the gateway serves results that are kept in a local folder; see api/http/result_files.py."""
 PROBE_KEY = "reachable"
 PROBE_TIMEOUT_S = 2.0
 """Health checks give up on a server after a few seconds; storage must have answered before that."""

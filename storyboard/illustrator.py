@@ -13,16 +13,16 @@ from dataclasses import replace
 
 from PIL import Image
 
+from core.asyncio_tasks import first_error
 from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed
 from core.generation.events import Event, Picture, Started, Step
 from core.generation.request import GenerationRequest
-from core.tasks import first_error
 from gateway.gateway import Gateway
-from gateway.media.inpainted import on_white
+from gateway.media.kept_pixels import on_white
 from storyboard.errors import NotInitialized
 from storyboard.frames import Frame, FrameDone, FrameStep, ReferenceDone, StoryEvent
-from storyboard.references import DrawnReference, References, Wanted
+from storyboard.references import DrawnReference, References, WantedReference
 from storyboard.resolved_story import ResolvedStory
 from storyboard.scenes import Plan, Scene
 from storyboard.scoring.scorers import ClipScorer
@@ -120,7 +120,7 @@ class Illustrator:
             drawing = [group.create_task(self._reference(number, each)) for number, each in enumerate(wanted, 1)]
         return References(tuple((each.name, task.result()) for each, task in zip(wanted, drawing, strict=True)))
 
-    async def _reference(self, number: int, wanted: Wanted) -> Image.Image:
+    async def _reference(self, number: int, wanted: WantedReference) -> Image.Image:
         """Return the caller's image, or draw one; as with frames, poor ones are drawn again and the best is kept."""
         if wanted.image is not None:
             return wanted.image
@@ -146,7 +146,7 @@ class Illustrator:
                 # A rate or a queue is exhausted, or the picture was refused: the earlier one will do.
                 break
 
-    async def _drawn_reference(self, number: int, wanted: Wanted, attempt: int) -> DrawnReference:
+    async def _drawn_reference(self, number: int, wanted: WantedReference, attempt: int) -> DrawnReference:
         request = await self._gateway.check(self._resolved.reference_draft(number, wanted, attempt))
         if attempt > 1:
             await self._gateway.meter.charge(request)

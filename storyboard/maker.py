@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 
+from core.asyncio_tasks import end
 from core.deadline import Deadline
 from core.errors import RateExceeded
 from core.generation.request import GenerationRequest
-from core.tasks import end
 from gateway.gateway import Gateway
 from models.catalogue.resolving.checks import at_most
 from models.catalogue.resolving.deadlines import allowed_s, longest_deadline_s

@@ -13,7 +13,7 @@ from storyboard.scenes import Scene
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedReference:
     """A reference that a story needs."""
 
     name: str

@@ -14,12 +14,12 @@ from core.generation.hints import ignored_hint
 from core.generation.request import Lora, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.serving.served import CHARACTER, story_entry
+from models.catalogue.serving.served_models import CHARACTER, story_entry
 from settings import Settings
 from storyboard.characters import Mode, named_in
 from storyboard.errors import NotInitialized
 from storyboard.modes import drawer_of, mode_of
-from storyboard.references import References, SceneReferences, Wanted
+from storyboard.references import References, SceneReferences, WantedReference
 from storyboard.scenes import GIVEN, Plan, PlanRequest, Scene
 from storyboard.scoring.scorers import ClipScorer, Scorers
 from storyboard.story import Story
@@ -88,15 +88,17 @@ class ResolvedStory:
             return False
         return self.drawer is self.entry or self.story.mode is Mode.REF_GUIDED
 
-    def wanted(self, first_prompt: str) -> tuple[Wanted, ...]:
+    def wanted(self, first_prompt: str) -> tuple[WantedReference, ...]:
         """Return the references needed before the first frame; `first_prompt` is the first scene's prompt."""
         given, characters = self.story.references, self.story.characters
         if self.story.mode is Mode.SIMPLE or self.follows_first_frame:
             return ()
         if not characters:
-            return tuple(Wanted("", "", image) for image in given) or (Wanted("", first_prompt),)
+            return tuple(WantedReference("", "", image) for image in given) or (WantedReference("", first_prompt),)
         images = (*given, *[None] * (len(characters) - len(given)))
-        return tuple(Wanted(each.name, each.looks, image) for each, image in zip(characters, images, strict=True))
+        return tuple(
+            WantedReference(each.name, each.looks, image) for each, image in zip(characters, images, strict=True)
+        )
 
     @property
     def references_drawn(self) -> int:
@@ -133,7 +135,7 @@ class ResolvedStory:
             return self._draft(scene.prompt, seed, reference_image=image, reference_scale=self.reference_scale)
         return self._draft(f"{references.legend}{scene.prompt}", seed, task=Task.EDIT, images=references.images)
 
-    def reference_draft(self, number: int, wanted: Wanted, attempt: int) -> Draft:
+    def reference_draft(self, number: int, wanted: WantedReference, attempt: int) -> Draft:
         """Return the draft for one try of a reference, from 1; a drawer other than the story's model uses its own
         defaults.
         """

@@ -13,15 +13,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client.errors import Refused, Unreachable
-from ui.files import KEPT_S
-from ui.page import QUIET, Page
-from ui.server import Server
+from ui.page import QUIET, PageLayout
+from ui.server import ServerClients
 from ui.tabs import operating
 from ui.tabs.create import create_tab
 from ui.tabs.edit import edit_tab
 from ui.tabs.gallery import gallery_tab
 from ui.tabs.storyboard import storyboard_tab
 from ui.tabs.video import video_tab
+from ui.temporary_files import KEPT_S
 
 ADDRESS = "/ui"
 STATES_EVERY_S = 4
@@ -54,7 +54,7 @@ THEME = gr.themes.Base(
     block_info_text_color="*neutral_600",
 )
 SIGN_OUT = ' <form method="post" action="sign-out"><button>Sign out</button></form>'
-TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
+TABS: tuple[tuple[str, Callable[[PageLayout], None]], ...] = (
     ("Create", create_tab),
     ("Edit", edit_tab),
     ("Video", video_tab),
@@ -73,7 +73,7 @@ def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
     _fetch_nothing()
     _leave_limits_to_the_api()
     app = FastAPI(openapi_url=None)
-    blocks = _blocks(Server(address))
+    blocks = _blocks(ServerClients(address))
     gr.mount_gradio_app(
         app,
         blocks,
@@ -116,14 +116,14 @@ def _as_sent(_control: gr.components.Component, value: Any) -> Any:
     return value
 
 
-def _blocks(server: Server) -> gr.Blocks:
+def _blocks(server: ServerClients) -> gr.Blocks:
     with gr.Blocks(title="Jubako", analytics_enabled=False, delete_cache=(3600, KEPT_S), fill_width=True) as blocks:
         header = gr.HTML(_header(), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
         models_served = gr.State([])
         # Wrapped: on a phone, tabs in the overflow menu cannot be found by their names.
         with gr.Tabs(overflow_behavior="wrap") as tabs:
-            page = Page(server, models_served, tabs)
+            page = PageLayout(server, models_served, tabs)
             for name, lay_out in TABS:
                 with gr.Tab(name, id=name) as page.tab:
                     lay_out(page)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from client.results import Model
 from ui.reuse import Requests, Reuse
-from ui.server import Server
+from ui.server import ServerClients
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Options of all events: the stage shows progress, and programs use the API instead."""
@@ -19,10 +19,10 @@ STATES = {"ready": "ready", "unloaded": "loaded on demand"}
 
 
 @dataclass
-class Page:
+class PageLayout:
     """The page while its tabs are being laid out."""
 
-    server: Server
+    server: ServerClients
     models: gr.State
     """The answer of `GET /models`, a list of dictionaries; set when the page is opened, and whenever it changes."""
     tabs: gr.Tabs

@@ -73,7 +73,7 @@ def missing(parameters: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in needed if not parameters.get(name))
 
 
-def left_out(parameters: Mapping[str, Any], knows: Collection[str]) -> list[str]:
+def parameters_left_out(parameters: Mapping[str, Any], knows: Collection[str]) -> list[str]:
     """Return the request's parameters for which a tab has no control."""
     taken = {*knows, *ABOUT_THE_ANSWER, *FILES, LISTED}
     return sorted(name for name, value in parameters.items() if value and name not in taken)

@@ -10,13 +10,13 @@ import gradio as gr
 from client.asynchronous import AsyncJubako
 from client.calls import models
 from client.connection import TIMEOUT_S, AsyncConnection
-from ui.reaching import InsideJubako
+from ui.inside_client import InsideJubako
 
 KEPT_CLIENTS = 64
 """How many callers' clients stay connected."""
 
 
-class Server:
+class ServerClients:
     """Makes clients for one address, a separate one for each caller."""
 
     def __init__(self, address: str) -> None:
@@ -29,7 +29,7 @@ class Server:
         return self._clients(_key(request))
 
     def connection(self, request: gr.Request) -> AsyncConnection:
-        """Return the same caller's connection, for calls without a method in the client (`client.calls.Call`)."""
+        """Return the same caller's connection, for calls without a method in the client (`client.calls.ApiCall`)."""
         return self._connections(_key(request))
 
     async def models(self, request: gr.Request) -> list[dict[str, Any]]:

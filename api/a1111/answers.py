@@ -12,7 +12,7 @@ from typing import Any
 
 from api.a1111.requests.drafting import AdmittedDrawing
 from api.a1111.requests.forms import DrawForm, TextForm
-from api.a1111.session.running import RUNNING, Drawing
+from api.a1111.session.running_requests import RUNNING, Drawing
 from core.deadline import Deadline
 from core.generation.events import Picture, Started
 from core.generation.infotext import infotext, sampler_names

@@ -9,18 +9,18 @@ from fastapi.responses import JSONResponse
 
 from api.a1111 import extras
 from api.a1111.answers import answer
-from api.a1111.described import HINTED, A1111Images
 from api.a1111.errors import A1111Refused, a1111_refusal
 from api.a1111.requests.drafting import admit
 from api.a1111.requests.forms import DrawForm, ImageForm, TextForm
 from api.a1111.requests.unsupported import without_unsupported
+from api.a1111.schemas import HINTED, A1111Images
 from api.a1111.session import lists, options, progress
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.requests.forms import validated
 from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
+from api.openapi_description.bodies import JSON, described_body
 from core.generation.hints import hint_header
 from core.generation.request import Task
 from gateway.media.reading.decoded_kinds import MASK

@@ -11,12 +11,12 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
-from api.describing.bodies import JSON, described_body
+from api.a1111.schemas import HINTED, WRONG, A1111Extra, A1111Info
 from api.http.context import current_gateway
 from api.http.requests.forms import validated
 from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
+from api.openapi_description.bodies import JSON, described_body
 from core.deadline import Deadline
 from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
-from api.describing.finishing import finished
-from api.http.pages import page_routes
+from api.http.docs_pages import page_routes
+from api.openapi_description.finishing import finished
 from core.errors import InvalidRequest, JubakoError, UnknownAddress, WrongMethod
 from core.version import VERSION
 from settings import settings

@@ -7,8 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import FILE, JSON, described_body
-from api.describing.headers import FILE_HEADERS, header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.refusals import Refused, error_answer, refusal_body
@@ -17,6 +15,8 @@ from api.http.responses.generated_file import drawn_file
 from api.hugging_face.drafting import draft_of
 from api.hugging_face.forms import InferenceBody
 from api.hugging_face.reading import Inference, read_inference
+from api.openapi_description.bodies import FILE, JSON, described_body
+from api.openapi_description.headers import FILE_HEADERS, header_references
 from core.errors import Busy, InvalidRequest, JubakoError
 from core.generation.draft import Draft
 from core.generation.request import Task

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from api.http.files import file_url
 from api.http.refusals import error_answer, refusal_body
+from api.http.result_files import file_url
 from core.errors import JubakoError
 from jobs.job import Job, JobState
 from storage.client import Storage

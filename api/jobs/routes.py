@@ -14,7 +14,6 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.applications import Starlette
 
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
 from api.http.refusals import refusal_body
@@ -23,7 +22,9 @@ from api.http.requests.parsing import plain_values, read_fields, read_model
 from api.http.requests.webhook_secret import own_webhook_secret
 from api.http.responses.streams import event_text, pinged, stream
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
-from api.jobs.described import (
+from api.jobs.forms import by_name
+from api.jobs.orders import order_of
+from api.jobs.schemas import (
     EVENTS,
     BatchStatus,
     JobPage,
@@ -37,8 +38,7 @@ from api.jobs.described import (
     WebhookSecret,
     described_kinds,
 )
-from api.jobs.forms import by_name
-from api.jobs.orders import order_of
+from api.openapi_description.bodies import JSON, described_body
 from api.operations.status import server_status
 from core.errors import InvalidRequest, JubakoError, UnknownModel, retry_fields
 from core.generation.request import FILES, Priority

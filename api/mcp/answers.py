@@ -32,7 +32,7 @@ class ToolResult:
     images: tuple[InlineImage, ...] = ()
 
 
-async def answer_of(job: Job, base_url: str) -> ToolResult:
+async def tool_result_of(job: Job, base_url: str) -> ToolResult:
     """Return a job's status; with its images, once it has any."""
     storage = current_storage()
     pictures = [result for result in job.results if result.media_type.startswith("image/")]

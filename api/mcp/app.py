@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.describing.bodies import JSON, described_body
-from api.describing.events import EVENT_STREAM
 from api.http.contract_app import contract_app
 from api.http.refusals import error_answer, refusal_body
+from api.openapi_description.bodies import JSON, described_body
+from api.openapi_description.event_streams import EVENT_STREAM
+from core.asyncio_tasks import end
 from core.errors import JubakoError
-from core.tasks import end
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

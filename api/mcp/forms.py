@@ -1,4 +1,4 @@
-"""The tools' arguments. Images are base64, or name results of the caller's own earlier jobs (`references.py`)."""
+"""The tools' arguments. Images are base64, or name results of the caller's own earlier jobs (`earlier_results.py`)."""
 
 from __future__ import annotations
 

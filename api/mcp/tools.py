@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
-from api.mcp.answers import ToolResult, answer_of
+from api.mcp.answers import ToolResult, tool_result_of
+from api.mcp.earlier_results import with_results
 from api.mcp.forms import (
     EditImage,
     GenerateImage,
@@ -24,8 +24,8 @@ from api.mcp.forms import (
     MakeStoryboard,
     PictureTool,
 )
-from api.mcp.jobs import Report, done
-from api.mcp.references import with_results
+from api.mcp.tool_jobs import Report, done
+from api.openapi_description.bodies import json_schema
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
@@ -45,7 +45,7 @@ ABOUT_MODELS = (
 
 Fields = dict[str, Any]
 FormT = TypeVar("FormT", bound=ClientFields)
-Run = Callable[[Request, Fields, Report], Awaitable[ToolResult]]
+RunTool = Callable[[Request, Fields, Report], Awaitable[ToolResult]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ToolSpec:
     title: str
     description: str
     form: type[ClientFields]
-    run: Run
+    run: RunTool
     reads_only: bool = False
 
     @property
@@ -70,7 +70,7 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
     return await spec.run(request, await plain_values(named, FILES), report)
 
 
-def _pictures(form: type[PictureTool]) -> Run:
+def _pictures(form: type[PictureTool]) -> RunTool:
     async def run(request: Request, fields: Fields, report: Report) -> ToolResult:
         await check_files(fields, FILES)
         tool = validated(fields, form)
@@ -113,7 +113,7 @@ async def _list_models(request: Request, fields: Fields, report: Report) -> Tool
 async def _job_status(request: Request, fields: Fields, report: Report) -> ToolResult:  # noqa: ARG001  # every tool's
     form, base_url = validated(fields, JobStatus), server_address(request)
     if form.job is not None:
-        return await answer_of(await current_desk().get(form.job), base_url)
+        return await tool_result_of(await current_desk().get(form.job), base_url)
     page = await current_desk().page(None, None, LISTED_JOBS)
     return ToolResult({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
 

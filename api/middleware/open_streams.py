@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.describing.events import EVENT_STREAM
 from api.http.contract_table import ContractTable
+from api.openapi_description.event_streams import EVENT_STREAM
 from core.caller import current_caller
 from core.errors import RateExceeded
 from core.interrupted import Interrupted

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from access.bearer import bearer_key
 from access.keys import Keyring
 from api.http.contract_table import ContractTable
-from api.http.pages import shown_prefix
+from api.http.docs_pages import shown_prefix
 from api.pages.html import page
 
 FOLDER = "/ui"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.describing.bodies import MULTIPART
 from api.http.contract_table import ContractTable
 from api.http.requests.parsing import body_type
+from api.openapi_description.bodies import MULTIPART
 from core.caller import Caller, current_caller
 from core.errors import TooLarge
 from core.interrupted import Interrupted

@@ -11,8 +11,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import JSON, described_body
-from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.refusals import error_answer
@@ -20,9 +18,11 @@ from api.http.requests.forms import validated
 from api.http.requests.parsing import read_fields, read_model
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.streams import started_stream
-from api.ollama.described import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.ollama.forms import OllamaForm, OllamaName
 from api.ollama.generating import error_line, generated_lines, line, message_of, model_named
+from api.ollama.schemas import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
+from api.openapi_description.bodies import JSON, described_body
+from api.openapi_description.headers import header_references
 from core.errors import JubakoError
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.request import Task

@@ -20,7 +20,7 @@ from api.ollama.forms import OllamaForm, OllamaOptions
 from core.errors import InvalidRequest, JubakoError, retry_fields
 from core.generation.draft import Draft
 from core.generation.events import Event, Loading, Picture, Queued, Started, Step
-from core.generation.hints import joined, renamed
+from core.generation.hints import joined_hints, renamed
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
@@ -46,7 +46,7 @@ async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | Non
         async with aclosing(gateway.draw(request)) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    waited_s, hint = event.waited_s, joined(unknown, event.hint)
+                    waited_s, hint = event.waited_s, joined_hints(unknown, event.hint)
                 if isinstance(event, Picture):
                     image = await in_image_thread(encode_result, request, event, OutputFormat.PNG, 100)
                     seconds = {"total_duration": time.monotonic() - started_s, "load_duration": waited_s}

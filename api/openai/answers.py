@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from api.http.context import current_desk, current_storage
-from api.http.files import file_url
+from api.http.result_files import file_url
 from api.openai.drafting import AdmittedImages
 from api.openai.generating import Generation
 from core.generation.events import Picture, Result
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
-from gateway.media.inpainted import on_white
+from gateway.media.kept_pixels import on_white
 from storage.file_keys import result_key
 
 T = TypeVar("T")

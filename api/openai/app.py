@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.context import current_gateway, server_address
 from api.http.contract_app import contract_app
 from api.http.responses.disconnects import unless_disconnected
@@ -15,16 +14,17 @@ from api.http.responses.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.chat.routes import chat
-from api.openai.described import EDITED, GENERATED, ImagesAnswer, Info, ModelList, ModelObject
 from api.openai.drafting import admit
 from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
+from api.openai.schemas import EDITED, GENERATED, ImagesAnswer, Info, ModelList, ModelObject
 from api.openai.streaming import error_text, stream_events
 from api.openai.videos.routes import videos
+from api.openapi_description.bodies import JSON, MULTIPART, described_body
 from api.operations import status
-from api.operations.described import UNHEALTHY, Health
+from api.operations.schemas import UNHEALTHY, Health
 from core.generation.hints import hint_header
 from core.generation.request import Task
 from core.version import VERSION

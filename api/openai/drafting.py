@@ -11,10 +11,10 @@ from api.http.requests.source_images import source_fields
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.sizes import check_size, sides_of, size_names
+from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.hints import ignored_hint, joined, renamed
+from core.generation.hints import ignored_hint, joined_hints, renamed
 from core.generation.request import GenerationRequest, Task
 from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
@@ -82,7 +82,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
         form,
         _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
-        hint=joined(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
+        hint=joined_hints(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
         transparent=_may_be_transparent(form, entry),
     )
 
@@ -110,7 +110,7 @@ def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
         hints.append(f"of {len(form.image)} images only the first is used: {entry.id} inpaints one")
     if form.partial_images and entry.preview is None:
         hints.append(f"partial_images are ignored: {entry.id} has no previews")
-    return joined(*hints)
+    return joined_hints(*hints)
 
 
 def _may_be_transparent(form: ImagesForm, entry: Entry) -> bool:
@@ -144,7 +144,7 @@ def _check_kept(form: ImagesForm, sent_mask: bool) -> None:
 
 
 def _check_together(form: ImagesForm) -> None:
-    check_size(form)
+    refuse_repeated_sides(form)
     if form.partial_images and not form.stream:
         raise InvalidRequest("partial_images", "are only sent in a stream; set stream to true")
     if form.stream and form.response_format == "url":

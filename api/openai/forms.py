@@ -126,7 +126,7 @@ class ImagesForm(ClientFields):
         return self.safety_identifier or self.user
 
 
-Prompt = Annotated[str, Field(description="What to generate.", examples=["a red apple on a blue background"])]
+PromptField = Annotated[str, Field(description="What to generate.", examples=["a red apple on a blue background"])]
 
 
 class GenerationForm(Tuning, ImagesForm):
@@ -134,7 +134,7 @@ class GenerationForm(Tuning, ImagesForm):
 
     events: ClassVar[str] = "image_generation"
 
-    prompt: Prompt
+    prompt: PromptField
     hires: HiresChoice = None
 
 
@@ -143,7 +143,7 @@ class EditForm(Tuning, ImagesForm):
 
     events: ClassVar[str] = "image_edit"
 
-    prompt: Prompt
+    prompt: PromptField
     image: tuple[Pixels, ...] = Field(min_length=1, description="The images to edit; repeat the field for several.")
     mask: Pixels | None = Field(
         default=None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from api.openai.drafting import AdmittedImages
 from core.generation.events import Event, Started
-from core.generation.hints import joined
+from core.generation.hints import joined_hints
 from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 
@@ -30,7 +30,7 @@ class Generation:
         async with aclosing(self._gateway.draw(self._admitted.request)) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    self._started = replace(event, hint=joined(self._admitted.hint, event.hint))
+                    self._started = replace(event, hint=joined_hints(self._admitted.hint, event.hint))
                     yield self._started
                 else:
                     yield event

@@ -12,7 +12,7 @@ from api.http.requests.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
 from api.openai.foreign_fields import translated
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
-from api.openai.references import without_references
+from api.openai.image_references import without_references
 from core.errors import InvalidRequest
 from gateway.media.reading.decoded_kinds import CUTOUT
 from gateway.media.reading.decoding import uploaded, uploaded_files

@@ -63,7 +63,7 @@ AspectRatio = Annotated[
 ]
 
 
-def check_size(form: Sized) -> None:
+def refuse_repeated_sides(form: Sized) -> None:
     """Raise InvalidRequest for a side that is given twice."""
     for name in ("width", "height"):
         if form.size != AUTO and getattr(form, name) is not None:

@@ -28,9 +28,9 @@ from api.openai.forms import EditForm, GenerationForm
 from api.openai.generating import Generation
 from api.openai.reading import form_for, form_of
 from api.openai.streaming import render_event
+from core.asyncio_tasks import first_of
 from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge, retry_fields
 from core.generation.events import Event, Loading, Queued, Result, Started, Step
-from core.tasks import first_of
 from gateway.gateway import Gateway
 from gateway.metrics import measured
 from settings import settings

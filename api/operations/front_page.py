@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from api.http.context import current_gateway, server_address
-from api.http.pages import shown_prefix
+from api.http.docs_pages import shown_prefix
 from api.operations.status import server_status
 from api.pages.html import page
 from core.generation.request import Task

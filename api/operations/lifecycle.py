@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.refusals import InvalidForm
+from api.openapi_description.bodies import JSON, described_body
 from core.device_names import DEVICE_PATTERN
 from core.errors import Forbidden
 from gateway.gateway import Gateway
@@ -34,7 +34,7 @@ class UnloadOptions(Options):
 
 
 router = APIRouter()
-Model = Annotated[str, Path(alias="id", description="An id of GET /models, or an alias.")]
+ModelId = Annotated[str, Path(alias="id", description="An id of GET /models, or an alias.")]
 
 
 @router.post(
@@ -43,7 +43,7 @@ Model = Annotated[str, Path(alias="id", description="An id of GET /models, or an
     responses={202: {"model": RunnerState, "description": "It is being loaded."}},
     openapi_extra=described_body(LoadOptions, JSON, name="Load", required=False),
 )
-async def load(request: Request, model: Model) -> Response:
+async def load(request: Request, model: ModelId) -> Response:
     """Begin to load a model; answer 202 with its state, or 200 when it is ready. New requests wait for it."""
     gateway = managed_gateway()
     device = _read(LoadOptions, await request.body()).device
@@ -56,7 +56,7 @@ async def load(request: Request, model: Model) -> Response:
     response_model=RunnerState,
     openapi_extra=described_body(UnloadOptions, JSON, name="Unload", required=False),
 )
-async def unload(request: Request, model: Model) -> Response:
+async def unload(request: Request, model: ModelId) -> Response:
     """Free a model once its running requests are done, then answer with its state."""
     gateway = managed_gateway()
     force = _read(UnloadOptions, await request.body()).force

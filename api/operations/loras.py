@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from api.describing.answer import Answer
-from api.describing.bodies import FILE, JSON, MULTIPART, described_body
 from api.http.context import current_gateway
 from api.http.requests.parsing import body_type, read_model
+from api.openapi_description.answer import Answer
+from api.openapi_description.bodies import FILE, JSON, MULTIPART, described_body
 from api.operations.lifecycle import managed_gateway
 from core.errors import Forbidden, InvalidRequest
 from models.catalogue.added.lora_hub import fetch_lora, refuse_others

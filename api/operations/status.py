@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from api.http.context import current_gateway, current_maker, current_storage, running_desk
-from api.operations.described import UNHEALTHY, Health, Models
+from api.operations.schemas import UNHEALTHY, Health, Models
 from core.version import VERSION
 from core.wording import without_folders
 from gateway.gateway import Gateway
-from models.catalogue.serving.served import story_entry
+from models.catalogue.serving.served_models import story_entry
 from models.catalogue.showing.capabilities import capabilities
 from runners.state import ModelState
 from settings import settings

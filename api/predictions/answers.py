@@ -9,9 +9,9 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from api.describing.answer import Answer
-from api.http.files import file_url
 from api.http.refusals import error_answer
+from api.http.result_files import file_url
+from api.openapi_description.answer import Answer
 from core.errors import InvalidRequest, JubakoError
 from core.generation.animation import VIDEOS
 from jobs.job import GENERATION, Job, JobState

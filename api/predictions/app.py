@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
 from api.http.requests.parsing import read_model
 from api.http.requests.webhook_secret import own_webhook_secret
 from api.http.responses.waiting import ended, ended_or_late
+from api.openapi_description.bodies import JSON, described_body
 from api.predictions.answers import (
     COG,
     FOLDER,

@@ -28,7 +28,7 @@ from core.generation.hints import header_text, hint_header
 from storyboard.errors import NotInitialized
 from storyboard.files.answer import answer_of, image_file
 from storyboard.files.bundle import sheet_file, zipped
-from storyboard.files.pages import pdf
+from storyboard.files.pdf import pdf
 from storyboard.frames import Finished, Storyboard, StoryEvent
 from storyboard.maker import Maker
 from storyboard.rendering import render_event

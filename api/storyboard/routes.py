@@ -11,18 +11,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import FILE
-from api.describing.headers import header_references
 from api.http.context import current_maker
 from api.http.contract_app import contract_app
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.streams import started_stream
+from api.openapi_description.bodies import FILE
+from api.openapi_description.headers import header_references
 from api.operations.status import story_status
 from api.storyboard.answers import StoryRefused, answer, error_text, story_refusal, stream_events
-from api.storyboard.described import EVENTS, PLAN, STORY, StoryHealth, StoryPlanned
 from api.storyboard.forms import Shape, read_story
+from api.storyboard.schemas import EVENTS, PLAN, STORY, StoryHealth, StoryPlanned
 from api.storyboard.sheets import SHEET, drawn_sheet
-from models.catalogue.serving.served import story_entry
+from models.catalogue.serving.served_models import story_entry
 from storyboard.files.answer import StoryboardAnswer
 from storyboard.rendering import rendered_plan
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 from starlette.requests import Request
 
-from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.requests.parsing import read_fields
+from api.openapi_description.bodies import JSON, MULTIPART, described_body
 from api.storyboard.forms import WrongStory, story_images
 from core.generation.client_fields import ClientFields
 from core.pixels.upload import Pixels, pixels_of

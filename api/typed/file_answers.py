@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.http.refusals import refusal
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.generated_file import drawn_file
-from api.typed.forms import Call, PictureForm
+from api.typed.forms import PictureForm, TypedCall
 from core.errors import InvalidRequest, JubakoError
 from gateway.gateway import Gateway
 from gateway.metrics import measured
@@ -27,7 +27,7 @@ class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
     """One video, as MP4, WebM or GIF; the headers `X-Jubako-*` describe it."""
 
 
-async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Response:
+async def answer_with_file(gateway: Gateway, call: TypedCall[PictureForm]) -> Response:
     """Generate what a call asks for and answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
@@ -35,7 +35,7 @@ async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Respons
         return refusal(error)
 
 
-async def _file(gateway: Gateway, call: Call[PictureForm]) -> Response:
+async def _file(gateway: Gateway, call: TypedCall[PictureForm]) -> Response:
     with measured() as measure:
         form = call.form
         measure.task = form.task

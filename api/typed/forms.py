@@ -1,7 +1,7 @@
 """The typed APIs' inputs: the shared parameters of `core.generation.draft`, plus those that only HTTP clients send.
 
 BentoML derives an API's schema from its form. It would also parse requests and answer mistakes in its own way, but
-`Form.from_http_request` replaces that step and passes the method a `Call`, which may hold the mistake.
+`TypedForm.from_http_request` replaces that step and passes the method a `TypedCall`, which may hold the mistake.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class Encoding(ClientFields):
     )
 
 
-class Form(bentoml.IODescriptor):
+class TypedForm(bentoml.IODescriptor):
     """An API's input; subclasses and their other bases declare its fields."""
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:  # noqa: ARG003  # BentoML's signature
+    async def from_http_request(cls, request: Request, serde: object) -> TypedCall[Self]:  # noqa: ARG003  # BentoML's signature
         try:
-            return Call(request, await cls._read(request))
+            return TypedCall(request, await cls._read(request))
         except JubakoError as error:
-            return Call(request, error)
+            return TypedCall(request, error)
 
     @classmethod
     async def _read(cls, request: Request) -> Self:
@@ -87,7 +87,7 @@ class Form(bentoml.IODescriptor):
         return validated(fields, cls)
 
 
-class PictureForm(Form, Encoding, Parameters):
+class PictureForm(TypedForm, Encoding, Parameters):
     """The parameters that all generating APIs share; never used by itself."""
 
     @property
@@ -151,7 +151,7 @@ class TextToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class AnimationVideos(ClientFields):
+class AnimationVideoFields(ClientFields):
     """The videos of `core.generation.animation`, typed as BentoML takes files."""
 
     pose_video: OptionalVideo = Field(default=None, description=POSE_VIDEO)
@@ -160,7 +160,7 @@ class AnimationVideos(ClientFields):
     mask_video: OptionalVideo = Field(default=None, description=MASK_VIDEO)
 
 
-class ImageToVideo(AnimationVideos, PictureForm):
+class ImageToVideo(AnimationVideoFields, PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
     last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
@@ -169,7 +169,7 @@ class ImageToVideo(AnimationVideos, PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(AnimationVideos, Upscaled, Conditioned, PictureForm):
+class Stream(AnimationVideoFields, Upscaled, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
@@ -186,7 +186,7 @@ class Stream(AnimationVideos, Upscaled, Conditioned, PictureForm):
     preview_every: PreviewEvery = 0
 
 
-class Upscale(Form):
+class Upscale(TypedForm):
     """An image to enlarge without generating it again."""
 
     image: Image.Image = Field(description=TO_UPSCALE)
@@ -204,11 +204,11 @@ class Upscale(Form):
         return image
 
 
-FormT = TypeVar("FormT", bound=Form, covariant=True)
+FormT = TypeVar("FormT", bound=TypedForm, covariant=True)
 
 
 @dataclass(frozen=True)
-class Call(Generic[FormT]):
+class TypedCall(Generic[FormT]):
     """One HTTP request to a typed API."""
 
     model_fields: ClassVar[tuple[str, ...]] = ("call",)

@@ -13,7 +13,7 @@ from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
 from api.storyboard.answers import answer, story_refusal
 from api.storyboard.forms import FILES, Shape, story_of
-from api.typed.forms import Call, Form
+from api.typed.forms import TypedCall, TypedForm
 from core.errors import JubakoError
 from settings import settings
 from storyboard.characters import MOST_CHARACTERS
@@ -21,7 +21,7 @@ from storyboard.maker import Maker
 from storyboard.story import REFERENCES, Story
 
 
-class StoryForm(Form, Story):
+class StoryForm(TypedForm, Story):
     """A story, and how to illustrate it."""
 
     # BentoML finds files in lists.
@@ -37,7 +37,7 @@ class StoryForm(Form, Story):
         return Story(**dict(self))
 
 
-async def answer_with_storyboard(maker: Maker, call: Call[StoryForm]) -> Response:
+async def answer_with_storyboard(maker: Maker, call: TypedCall[StoryForm]) -> Response:
     """Make a storyboard; answer with it, or with the error."""
     try:
         return await unless_disconnected(call.request, answer(maker, call.form.story, Shape.JSON))

@@ -30,7 +30,7 @@ from starlette.responses import Response
 
 from api.http.refusals import refusal, refusal_body
 from api.http.responses.streams import event_text, started_stream
-from api.typed.forms import Call, Stream
+from api.typed.forms import Stream, TypedCall
 from core.errors import JubakoError, retry_fields
 from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
 from core.generation.request import GenerationRequest
@@ -50,7 +50,7 @@ class EventStream(IORootModel[str]):
             return refusal(error)
 
 
-async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
+async def stream_events(gateway: Gateway, call: TypedCall[Stream]) -> AsyncGenerator[str, None]:
     """Generate what a call asks for, event by event. Raises the JubakoError that ended it."""
     started, results = time.perf_counter(), 0
     with measured() as measure:

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from api.http.refusals import refusal
 from api.http.responses.disconnects import unless_disconnected
-from api.typed.forms import Call, Upscale
+from api.typed.forms import TypedCall, Upscale
 from core.deadline import Deadline
 from core.errors import JubakoError
-from core.generation.hints import hint_header, joined
+from core.generation.hints import hint_header, joined_hints
 from core.generation.upscaling import FIELD, UpscaleFactor, upscaled_size
 from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
@@ -21,7 +21,7 @@ from gateway.upscaling import Upscaler
 from settings import settings
 
 
-async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
+async def answer_with_upscaled(gateway: Gateway, call: TypedCall[Upscale]) -> Response:
     """Upscale a call's image and answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
@@ -29,7 +29,7 @@ async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Respons
         return refusal(error)
 
 
-async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
+async def _file(gateway: Gateway, call: TypedCall[Upscale]) -> Response:
     with measured() as measure:
         measure.model, measure.task = gateway.upscaler.name, FIELD
         form, upload = call.form, call.form.upload
@@ -40,7 +40,7 @@ async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
         async with deadline.limiting("while the image was upscaled"), gateway.upscaler.places:
             image = await _upscaled(gateway.upscaler, upload, form.upscale)
             data = await in_image_thread(encode_image, image, output_format, form.quality)
-        hint = joined(*idle_quality(output_format, form.quality), gateway.upscaler.hint)
+        hint = joined_hints(*idle_quality(output_format, form.quality), gateway.upscaler.hint)
         headers = {"X-Jubako-Upscaler": gateway.upscaler.name, **hint_header(hint)}
         return Response(data, headers=headers, media_type=output_format.media_type)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from api.http.pages import shown_prefix
+from api.http.docs_pages import shown_prefix
 from api.pages.html import page
 from api.ui.forwarding import forwarded
 from api.ui.own_folder import remove_left

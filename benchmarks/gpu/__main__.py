@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.figures import line, table
-from benchmarks.gpu.plan import STAGES, TOTAL_S
+from benchmarks.gpu.stages import STAGES, TOTAL_S
 
 REPOSITORY = Path(__file__).parents[2]
 OUT = REPOSITORY / "benchmarks" / "scratch" / "gpu.jsonl"
@@ -57,7 +57,7 @@ def _run(stage: str, scale: str, limit_s: float) -> Iterator[dict[str, Any]]:
     if limit_s <= 0:
         yield {"stage": stage, "what": "the stage", "error": "no time was left"}
         return
-    command = [sys.executable, "-m", "benchmarks.gpu.stage", scale, stage]
+    command = [sys.executable, "-m", "benchmarks.gpu.run_stages", scale, stage]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         error = None
         try:

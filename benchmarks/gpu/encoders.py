@@ -20,11 +20,11 @@ from transformers import (
 from benchmarks.gpu.setup import Setup
 from tests.tiny.text import tiny_t5_tokenizer, tiny_tokenizer
 
-Clip = TypeVar("Clip", CLIPTextModel, CLIPTextModelWithProjection)
+ClipEncoderT = TypeVar("ClipEncoderT", CLIPTextModel, CLIPTextModelWithProjection)
 CLIP_TOKENS = 77
 
 
-def clip(setup: Setup, kind: type[Clip], width: int, dtype: torch.dtype) -> tuple[Clip, CLIPTokenizer]:
+def clip(setup: Setup, kind: type[ClipEncoderT], width: int, dtype: torch.dtype) -> tuple[ClipEncoderT, CLIPTokenizer]:
     tokenizer = tiny_tokenizer()
     tokenizer.model_max_length = CLIP_TOKENS
     config = CLIPTextConfig(

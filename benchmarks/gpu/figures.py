@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from benchmarks.gpu.plan import STAGES
+from benchmarks.gpu.stages import STAGES
 
 NAMES = ("stage", "what")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu.setup import Setup
 from core.generation.events import Clip, Event, Failed, Picture
 from core.generation.request import GenerationRequest
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
@@ -56,8 +56,8 @@ class Drawn:
     passes: Sequence[Pass]
 
     def figures(self) -> dict[str, Any]:
-        denoising = [each for each in self.passes if each.part.stage is Stage.DENOISE]
-        decoding = [each for each in self.passes if each.part.stage is Stage.DECODE]
+        denoising = [each for each in self.passes if each.part.stage is CallStage.DENOISE]
+        decoding = [each for each in self.passes if each.part.stage is CallStage.DECODE]
         largest = max((each.calls for each in denoising), default=0)
         full = [each.seconds for each in denoising if each.calls == largest]
         return {

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.growth import axes
 from benchmarks.growth.axes import Measured
 from benchmarks.growth.table import plot, table
-from benchmarks.serving.pages import filled
+from benchmarks.serving.documents import filled
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "growth.md"

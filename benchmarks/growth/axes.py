@@ -13,9 +13,9 @@ import psutil
 
 from benchmarks.client import Client
 from benchmarks.load import Point, closed_loop, summarise
+from benchmarks.measured_model import DEFAULT_MODEL, copies_of_the_miniature, server_environment
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.subject import DEFAULT_MODEL, copies_of_the_miniature, server_environment
-from benchmarks.workloads import Wanted, uniform
+from benchmarks.workloads import WorkloadRequest, uniform
 
 CALLERS_AXIS = "callers"
 STEPS = 8
@@ -103,7 +103,7 @@ async def queue() -> AsyncIterator[Measured]:
                 yield Measured("waiting jobs", number, unit, measured, f"{kib:.1f} KiB each")
 
 
-async def _warm(client: Client, wanted: Iterator[Wanted], callers: int, rounds: int) -> Point:
+async def _warm(client: Client, wanted: Iterator[WorkloadRequest], callers: int, rounds: int) -> Point:
     """Measure requests after a warm-up round that loads models and uses their sizes for the first time."""
     await closed_loop(client, itertools.islice(wanted, callers), callers)
     return summarise(await closed_loop(client, itertools.islice(wanted, callers * rounds), callers))

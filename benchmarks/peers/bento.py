@@ -15,7 +15,7 @@ import aiohttp
 import bentoml
 from PIL import Image
 
-from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Picture, Pipelines, Wanted
+from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Pipelines, PlainRequest, PngImage
 from core.generation.request import Task
 
 TIMEOUT_S = 600
@@ -29,7 +29,7 @@ class Painter:
         self.pipelines = Pipelines.load()
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE, max_latency_ms=MAX_LATENCY_MS)
-    def draw(self, wanted: list[Wanted]) -> list[Picture]:
+    def draw(self, wanted: list[PlainRequest]) -> list[PngImage]:
         return self.pipelines.draw(wanted)
 
 
@@ -65,7 +65,7 @@ class Composer:
         )
 
     async def _draw(self, **fields: Any) -> Image.Image:
-        wanted = [Wanted(**fields)]
+        wanted = [PlainRequest(**fields)]
         try:
             pictures: list[Image.Image] = await self.painter.to_async.draw(wanted)
         except aiohttp.ServerDisconnectedError:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Form, Response, UploadFile
 from pydantic import BaseModel
 
-from benchmarks.peers.pipelines import Wanted
+from benchmarks.peers.pipelines import PlainRequest
 from core.generation.request import Task
 
-Draw = Callable[[Wanted], Awaitable[bytes]]
+Draw = Callable[[PlainRequest], Awaitable[bytes]]
 """Returns a PNG."""
 
 
@@ -26,7 +26,7 @@ def form_app(draw: Draw, lifespan: Callable[[FastAPI], AbstractAsyncContextManag
     app = FastAPI(lifespan=lifespan)
 
     async def answer(task: Task, fields: dict[str, Any], **files: UploadFile) -> Response:
-        wanted = Wanted.of({"task": task, **fields}, {name: upload.file for name, upload in files.items()})
+        wanted = PlainRequest.of({"task": task, **fields}, {name: upload.file for name, upload in files.items()})
         return Response(await draw(wanted), media_type="image/png")
 
     @app.get("/health")

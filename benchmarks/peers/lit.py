@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Pipelines, Wanted, png
+from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Pipelines, PlainRequest, png
 
 BATCH_WAIT_S = 0.05
 TIMEOUT_S = 600
@@ -26,15 +26,15 @@ class Painter(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:  # noqa: ARG002  # the settings name it
         self.pipelines = Pipelines.load()
 
-    def decode_request(self, request: Request) -> Wanted:
+    def decode_request(self, request: Request) -> PlainRequest:
         """Read a request's JSON or form, which LitServe passes in its place."""
         files = {name: value.file for name, value in request.items() if isinstance(value, UploadFile)}
-        return Wanted.of({name: value for name, value in request.items() if name not in files}, files)
+        return PlainRequest.of({name: value for name, value in request.items() if name not in files}, files)
 
-    def batch(self, inputs: Sequence[Wanted]) -> Sequence[Wanted]:
+    def batch(self, inputs: Sequence[PlainRequest]) -> Sequence[PlainRequest]:
         return inputs
 
-    def predict(self, wanted: Sequence[Wanted]) -> list[Image.Image]:
+    def predict(self, wanted: Sequence[PlainRequest]) -> list[Image.Image]:
         return self.pipelines.draw(wanted)
 
     def unbatch(self, output: list[Image.Image]) -> list[Image.Image]:

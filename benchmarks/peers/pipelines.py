@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from benchmarks.subject import measured_entry
+from benchmarks.measured_model import measured_entry
 from benchmarks.weights import load_plain
 from core.generation.request import Task
 from models.catalogue.entry import Entry
@@ -19,11 +19,11 @@ from models.weights.loading import LoadedModel
 MAX_BATCH_SIZE = 16
 """As many as there are callers, so that all of them can share a call."""
 
-Picture = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
+PngImage = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
 """With a schema, which BentoML needs."""
 
 
-class Wanted(BaseModel):
+class PlainRequest(BaseModel):
     """One request; `image` is RGB and `mask` L."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -32,11 +32,11 @@ class Wanted(BaseModel):
     prompt: str
     num_inference_steps: int
     seed: int
-    image: Picture | None = None
-    mask: Picture | None = None
+    image: PngImage | None = None
+    mask: PngImage | None = None
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any], files: Mapping[str, Any]) -> Wanted:
+    def of(cls, fields: Mapping[str, Any], files: Mapping[str, Any]) -> PlainRequest:
         """Read a form's fields and its open files."""
         modes = {"image": "RGB", "mask": "L"}
         return cls(**fields, **{name: Image.open(file).convert(modes[name]) for name, file in files.items()})
@@ -57,7 +57,7 @@ class Pipelines:
         entry = measured_entry()
         return cls(entry, load_plain(entry))
 
-    def draw(self, wanted: Sequence[Wanted]) -> list[Image.Image]:
+    def draw(self, wanted: Sequence[PlainRequest]) -> list[Image.Image]:
         """Generate with one pipeline call for each group of requests that can share it; images in their order."""
         images: dict[int, Image.Image] = {}
         for group in dict.fromkeys(each.group for each in wanted):
@@ -65,7 +65,7 @@ class Pipelines:
             images |= zip(places, self._draw_group([wanted[place] for place in places]), strict=True)
         return [images[place] for place in range(len(wanted))]
 
-    def _draw_group(self, wanted: Sequence[Wanted]) -> list[Image.Image]:
+    def _draw_group(self, wanted: Sequence[PlainRequest]) -> list[Image.Image]:
         first = wanted[0]
         arguments: dict[str, Any] = {
             "prompt": [each.prompt for each in wanted],

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from benchmarks.peers.form_app import form_app
-from benchmarks.peers.pipelines import Pipelines, Wanted, png
+from benchmarks.peers.pipelines import Pipelines, PlainRequest, png
 
 
 @asynccontextmanager
@@ -23,11 +23,11 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         yield
 
 
-async def draw(wanted: Wanted) -> bytes:
+async def draw(wanted: PlainRequest) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(app.state.worker, _draw, wanted)
 
 
-def _draw(wanted: Wanted) -> bytes:
+def _draw(wanted: PlainRequest) -> bytes:
     return png(app.state.pipelines.draw([wanted])[0])
 
 

@@ -17,12 +17,12 @@ import ray
 from ray import serve
 
 from benchmarks.peers.form_app import form_app
-from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Pipelines, Wanted, png
+from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Pipelines, PlainRequest, png
 
 BATCH_WAIT_S = 0.05
 
 
-async def draw(wanted: Wanted) -> bytes:
+async def draw(wanted: PlainRequest) -> bytes:
     image: bytes = await serve.get_replica_context().servable_object.draw(wanted)
     return image
 
@@ -33,7 +33,7 @@ class Painter:
         self._pipelines = Pipelines.load()
 
     @serve.batch(max_batch_size=MAX_BATCH_SIZE, batch_wait_timeout_s=BATCH_WAIT_S)  # type: ignore[untyped-decorator]
-    async def draw(self, wanted: list[Wanted]) -> list[bytes]:
+    async def draw(self, wanted: list[PlainRequest]) -> list[bytes]:
         return [png(image) for image in self._pipelines.draw(wanted)]
 
 

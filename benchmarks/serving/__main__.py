@@ -20,16 +20,16 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.measured_model import SCRATCH, measured_entry, server_environment
 from benchmarks.servers import PEERS_PYTHON, SERVERS
 from benchmarks.serving.beyond_engine import beyond_engine_ms
 from benchmarks.serving.comparison import Points, compare
+from benchmarks.serving.documents import write_pages
+from benchmarks.serving.engine_vs_plain import measure_sides
 from benchmarks.serving.measures import targets
-from benchmarks.serving.pages import write_pages
 from benchmarks.serving.plan import ALONE, FULL, MIXED, QUICK, SHORT, UNIFORM
 from benchmarks.serving.report import print_report
 from benchmarks.serving.results import FILE, FOLDER, ServingResults
-from benchmarks.serving.sides import measure_sides
-from benchmarks.subject import SCRATCH, measured_entry, server_environment
 
 ENGINE, BEYOND_ENGINE = "engine", "beyond-engine"
 SECTIONS = (ENGINE, BEYOND_ENGINE, ALONE, UNIFORM, MIXED, SHORT)

@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import Client
+from benchmarks.measured_model import copies_of_the_miniature
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.subject import copies_of_the_miniature
-from benchmarks.workloads import PROMPTS, Wanted
+from benchmarks.workloads import PROMPTS, WorkloadRequest
 from core.generation.request import Task
 
 SIDE_PX = 512
@@ -35,7 +35,7 @@ async def _spent_ms(client: Client, seed: int) -> float:
     size: dict[str, Any] = {"width": SIDE_PX, "height": SIDE_PX}
     before_s = await _engine_s(client)
     started_s = time.perf_counter()
-    sample = await client.draw(Wanted(Task.TEXT_TO_IMAGE, 1, PROMPTS[seed % len(PROMPTS)], seed, size))
+    sample = await client.draw(WorkloadRequest(Task.TEXT_TO_IMAGE, 1, PROMPTS[seed % len(PROMPTS)], seed, size))
     waited_s = time.perf_counter() - started_s
     if sample.error:
         raise RuntimeError(f"a {SIDE_PX}x{SIDE_PX} image failed: {sample.error}")

@@ -17,21 +17,21 @@ from itertools import islice
 from benchmarks.client import Client
 from benchmarks.load import Point, closed_loop, short_among_long, summarise
 from benchmarks.servers import Server, taking_turns
-from benchmarks.serving.plan import ALONE, CALLERS, LONG, MIXED, SHORT, UNIFORM, Plan
-from benchmarks.workloads import Wanted, mixed, uniform
+from benchmarks.serving.plan import ALONE, CALLERS, LONG, MIXED, SHORT, UNIFORM, MeasurementPlan
+from benchmarks.workloads import WorkloadRequest, mixed, uniform
 
 Points = dict[str, dict[str, list[Point]]]
 """By workload, then by server; one for each repeat."""
-Load = Callable[[Client], Awaitable[Mapping[str, Point]]]
+ApplyLoad = Callable[[Client], Awaitable[Mapping[str, Point]]]
 """What it measures is by workload."""
 
-REQUESTS: Mapping[str, Callable[[], Iterator[Wanted]]] = {ALONE: uniform, UNIFORM: uniform, MIXED: mixed}
+REQUESTS: Mapping[str, Callable[[], Iterator[WorkloadRequest]]] = {ALONE: uniform, UNIFORM: uniform, MIXED: mixed}
 
 
 async def compare(
     servers: Sequence[Server],
     workloads: Container[str],
-    plan: Plan,
+    plan: MeasurementPlan,
     environment: Mapping[str, str],
     size: tuple[int, int],
 ) -> Points:
@@ -50,16 +50,16 @@ async def compare(
     return dict(points)
 
 
-def _loads(workloads: Container[str], plan: Plan) -> list[Load]:
-    loads: list[Load] = [partial(_callers, workload, plan) for workload in plan.requests if workload in workloads]
+def _loads(workloads: Container[str], plan: MeasurementPlan) -> list[ApplyLoad]:
+    loads: list[ApplyLoad] = [partial(_callers, workload, plan) for workload in plan.requests if workload in workloads]
     return [*loads, partial(_short_and_long, plan)] if SHORT in workloads else loads
 
 
-async def _callers(workload: str, plan: Plan, client: Client) -> Mapping[str, Point]:
+async def _callers(workload: str, plan: MeasurementPlan, client: Client) -> Mapping[str, Point]:
     wanted = islice(REQUESTS[workload](), plan.requests[workload])
     return {workload: summarise(await closed_loop(client, wanted, CALLERS[workload]))}
 
 
-async def _short_and_long(plan: Plan, client: Client) -> Mapping[str, Point]:
+async def _short_and_long(plan: MeasurementPlan, client: Client) -> Mapping[str, Point]:
     shorts, longs = await short_among_long(client, plan.shorts, plan.shorts_per_s)
     return {SHORT: summarise(shorts), LONG: summarise(longs)}

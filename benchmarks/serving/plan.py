@@ -13,7 +13,7 @@ CALLERS: Mapping[str, int] = {ALONE: 1, UNIFORM: MOST_CALLERS, MIXED: MOST_CALLE
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurementPlan:
     repeats: int
     """Rounds over all servers; results are medians over them."""
     requests: Mapping[str, int]
@@ -26,7 +26,7 @@ class Plan:
     """Requests whose time beyond the engine is measured."""
 
 
-FULL = Plan(
+FULL = MeasurementPlan(
     repeats=4,
     requests={ALONE: 10, UNIFORM: 32, MIXED: 48},
     shorts=20,
@@ -34,7 +34,7 @@ FULL = Plan(
     engine_pairs=9,
     beyond_engine=32,
 )
-QUICK = Plan(
+QUICK = MeasurementPlan(
     repeats=1,
     requests={ALONE: 3, UNIFORM: 16, MIXED: 24},
     shorts=8,

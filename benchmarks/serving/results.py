@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.load import Point
-from benchmarks.subject import REPOSITORY
+from benchmarks.measured_model import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "results"
 FILE = "serving.json"

@@ -26,7 +26,7 @@ class Computed:
 
 
 @dataclass
-class Image:
+class ImageHistory:
     """What a policy knows about one image."""
 
     site: CallSite
@@ -38,27 +38,27 @@ class Image:
     seen: Tensor | None = None
 
 
-Predictor = Callable[[Image, int, Tensor], Tensor]
+Predictor = Callable[[ImageHistory, int, Tensor], Tensor]
 """Takes a step, and the latents at it."""
 
 
-def reuse(image: Image, _step: int, _latents: Tensor) -> Tensor:
+def reuse(image: ImageHistory, _step: int, _latents: Tensor) -> Tensor:
     """Return the last output, like DeepCache and TeaCache."""
     return image.past[-1].output
 
 
-def offset(image: Image, _step: int, latents: Tensor) -> Tensor:
+def offset(image: ImageHistory, _step: int, latents: Tensor) -> Tensor:
     """Return the input plus the last difference to it, like EasyCache."""
     return latents + image.past[-1].output - image.past[-1].latents
 
 
-def linear(image: Image, step: int, _latents: Tensor) -> Tensor:
+def linear(image: ImageHistory, step: int, _latents: Tensor) -> Tensor:
     """Return the linear extrapolation of the last two outputs."""
     predicted: Tensor = image.site.predicted(step)
     return predicted
 
 
-def quadratic(image: Image, step: int, _latents: Tensor) -> Tensor:
+def quadratic(image: ImageHistory, step: int, _latents: Tensor) -> Tensor:
     """Return the quadratic extrapolation of the last three outputs: TaylorSeer's second order."""
     past = image.past
     weights = [
@@ -76,7 +76,7 @@ PREDICTORS: Mapping[str, Predictor] = {
 }
 
 
-def _input_change(image: Image, _step: int, latents: Tensor, threshold: float, _steps: int) -> bool:
+def _input_change(image: ImageHistory, _step: int, latents: Tensor, threshold: float, _steps: int) -> bool:
     """EasyCache's criterion (https://arxiv.org/abs/2507.02860): the output changes in proportion to its input."""
     before, last = image.past[-2:]
     rate = (last.output - before.output).norm() / (last.latents - before.latents).norm()
@@ -86,19 +86,19 @@ def _input_change(image: Image, _step: int, latents: Tensor, threshold: float, _
     return image.moved < threshold
 
 
-def _output_change(image: Image, step: int, _latents: Tensor, threshold: float, _steps: int) -> bool:
+def _output_change(image: ImageHistory, step: int, _latents: Tensor, threshold: float, _steps: int) -> bool:
     """By the output's change per step between the last two computed steps."""
     before, last = image.past[-2:]
     rate = float((last.output - before.output).norm() / last.output.norm()) / (last.step - before.step)
     return rate * (step - last.step) < threshold
 
 
-def _run_length(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
+def _run_length(image: ImageHistory, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
     """By a fixed share of the steps."""
     return step - image.past[-1].step <= max(1, round(threshold * steps))
 
 
-def _as_shipped(image: Image, step: int, _latents: Tensor, _threshold: float, steps: int) -> bool:
+def _as_shipped(image: ImageHistory, step: int, _latents: Tensor, _threshold: float, steps: int) -> bool:
     """By the shipped policy of the call site."""
     return image.site.trusts(step, steps)
 
@@ -108,7 +108,7 @@ class Criterion:
     """A rule for whether a step is predicted."""
 
     threshold: float
-    trusts: Callable[[Image, int, Tensor, float, int], bool]
+    trusts: Callable[[ImageHistory, int, Tensor, float, int], bool]
     policy: Policy = SHIPPED
 
 

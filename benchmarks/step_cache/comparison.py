@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from benchmarks.step_cache.drawing import Asked, Run, engine_of, reported, requests, together
+from benchmarks.step_cache.engine_runs import RequestedImage, Run, engine_of, reported, requests, together
 from benchmarks.step_cache.quality import Likeness, Shown, likeness, shown
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
@@ -74,7 +74,7 @@ class Mixed:
 class Rounds:
     """The same images in each way; a list has one run for each round."""
 
-    asked: list[list[Asked]]
+    asked: list[list[RequestedImage]]
     off: list[Run]
     cached: Mapping[StepCache, list[Run]]
     fewer: Mapping[StepCache, list[Run]]
@@ -93,7 +93,7 @@ def compare(model: str, callers: int, steps: Sequence[int], rounds: int) -> Iter
 
 
 def _rows(
-    engine: Engine, catalogue: Catalogue, model: str, sampler: str, steps: int, asked: list[list[Asked]]
+    engine: Engine, catalogue: Catalogue, model: str, sampler: str, steps: int, asked: list[list[RequestedImage]]
 ) -> Iterator[Row]:
     found = _rounds(engine, catalogue, sampler, [steps], asked)
     alone = _alone(engine, catalogue, sampler, steps, asked[0][:ALONE])
@@ -103,7 +103,7 @@ def _rows(
         yield Row(model, sampler, steps, control_steps, alone[mode] / alone[StepCache.OFF], compared)
 
 
-def _mixed(engine: Engine, catalogue: Catalogue, model: str, asked: list[list[Asked]]) -> Iterator[Mixed]:
+def _mixed(engine: Engine, catalogue: Catalogue, model: str, asked: list[list[RequestedImage]]) -> Iterator[Mixed]:
     found = _rounds(engine, catalogue, SAMPLERS[model][0], MIXED_STEPS, asked)
     for mode in CACHES:
         latency = median(
@@ -114,7 +114,7 @@ def _mixed(engine: Engine, catalogue: Catalogue, model: str, asked: list[list[As
 
 
 def _rounds(
-    engine: Engine, catalogue: Catalogue, sampler: str, steps: Sequence[int], asked: list[list[Asked]]
+    engine: Engine, catalogue: Catalogue, sampler: str, steps: Sequence[int], asked: list[list[RequestedImage]]
 ) -> Rounds:
     found = Rounds(asked, [], {mode: [] for mode in CACHES}, {mode: [] for mode in CACHES})
     for each in asked:
@@ -161,7 +161,7 @@ def _compared(mode: StepCache, found: Rounds, steps: Sequence[int]) -> Compared:
 
 
 def _alone(
-    engine: Engine, catalogue: Catalogue, sampler: str, steps: int, asked: Sequence[Asked]
+    engine: Engine, catalogue: Catalogue, sampler: str, steps: int, asked: Sequence[RequestedImage]
 ) -> dict[StepCache, float]:
     """Return the seconds of an image generated alone; modes take turns, so that noise affects all alike."""
     wanted = {mode: requests(catalogue, asked, [steps], sampler, mode) for mode in (StepCache.OFF, *CACHES)}

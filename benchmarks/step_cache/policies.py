@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.step_cache.candidates import CORRECTED, CRITERIA, PREDICTORS, SHIPPED, Computed, Criterion, Image
-from benchmarks.step_cache.drawing import CHOSEN_ON
+from benchmarks.step_cache.candidates import CORRECTED, CRITERIA, PREDICTORS, SHIPPED, Computed, Criterion, ImageHistory
+from benchmarks.step_cache.engine_runs import CHOSEN_ON
 from benchmarks.step_cache.quality import Images, likeness
 from models.catalogue.catalogue import full_catalogue
 from models.miniature.captions import plain_caption
@@ -32,7 +32,7 @@ class Caching:
     ) -> None:
         self._forward, self._steps, self._criterion = forward, steps, criterion
         self._predict, self._corrects = PREDICTORS[predictor], predictor == CORRECTED
-        self._images = [Image(CallSite(criterion.policy)) for _ in range(images)]
+        self._images = [ImageHistory(CallSite(criterion.policy)) for _ in range(images)]
         self._step = 0
         self.skipped = 0
 
@@ -46,7 +46,7 @@ class Caching:
         self._step += 1
         return (output,)
 
-    def _answer(self, image: Image, latents: Tensor, output: Tensor) -> Tensor:
+    def _answer(self, image: ImageHistory, latents: Tensor, output: Tensor) -> Tensor:
         step, criterion = self._step, self._criterion
         allowed = SHIPPED.allows(step, self._steps) and len(image.past) == 3
         if allowed and criterion.trusts(image, step, latents, criterion.threshold, self._steps):

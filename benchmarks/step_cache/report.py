@@ -10,7 +10,7 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
-from benchmarks.serving.pages import filled
+from benchmarks.serving.documents import filled
 from benchmarks.step_cache.comparison import CACHES, Compared, Mixed, Row
 
 RESULTS = Path(__file__).parents[1] / "results"

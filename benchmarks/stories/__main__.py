@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from benchmarks.client import Client
+from benchmarks.measured_model import REPOSITORY, measured_entry, server_environment
 from benchmarks.servers import JUBAKO, serving
 from benchmarks.stories.report import (
     GUIDED,
@@ -39,8 +40,7 @@ from benchmarks.stories.report import (
     StoryResults,
     print_report,
 )
-from benchmarks.stories.subjects import PlainProcess, StoryResult, generate_story, plain_process
-from benchmarks.subject import REPOSITORY, measured_entry, server_environment
+from benchmarks.stories.story_makers import PlainProcess, StoryResult, generate_story, plain_process
 from models.catalogue.entry import Entry
 from models.weights.devices import resolve_device
 from settings import settings

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.subject import measured_entry
+from benchmarks.measured_model import measured_entry
 from benchmarks.weights import load_plain
 from core.generation.request import Task
 from models.catalogue.entry import Entry

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.stories.subjects import FRAMES
+from benchmarks.stories.story_makers import FRAMES
 from benchmarks.target import Target
 
 VALIDATED, UNVALIDATED = "simple", "simple, each frame drawn once"

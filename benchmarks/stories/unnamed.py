@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 
 from benchmarks.client import Client
+from benchmarks.measured_model import REPOSITORY, measured_entry, server_environment
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.stories.subjects import FRAMES, StoryResult, generate_story
-from benchmarks.subject import REPOSITORY, measured_entry, server_environment
+from benchmarks.stories.story_makers import FRAMES, StoryResult, generate_story
 from models.miniature.captions import article
 from models.miniature.concepts import COLOURS
 from models.miniature.evaluate import border_colour
@@ -49,7 +49,7 @@ MODES: dict[str, float | None] = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class StoryMeans:
     """Means over all frames of all stories."""
 
     right_character: float
@@ -78,7 +78,7 @@ def main() -> None:
     (options.results / "storyboard-unnamed.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-async def _measure(heroes: Sequence[str], device: str) -> dict[str, Measured]:
+async def _measure(heroes: Sequence[str], device: str) -> dict[str, StoryMeans]:
     environment = server_environment(None, device, torch.get_num_threads())
     # This process uses the same settings as the server; nothing has read them yet.
     os.environ.update(environment)
@@ -112,7 +112,7 @@ async def _drawn(client: Client, prompts: Sequence[str], **fields: Any) -> Story
 
 def _measured(
     clip: ClipScoringModel, heroes: Sequence[str], references: Sequence[Image.Image], boards: Sequence[StoryResult]
-) -> Measured:
+) -> StoryMeans:
     right, places, likeness = [], [], []
     for hero, reference, board in zip(heroes, references, boards, strict=True):
         # The first frame whose prompt names the character is the reference itself.
@@ -122,7 +122,7 @@ def _measured(
         places += [border_colour(np.asarray(image, dtype=np.float32) / 255) == colour for colour, image in frames]
         first, *others = clip.embed_images([_middle(image) for image in (reference, *images)])
         likeness += [float(first @ other) for other in others]
-    return Measured(fmean(right), fmean(places), fmean(likeness))
+    return StoryMeans(fmean(right), fmean(places), fmean(likeness))
 
 
 def _seen_in(images: Sequence[Image.Image]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..events import Event
-from .pictures import as_text
+from .terminal_images import as_text
 
 TITLE_CHARS = 30
 

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from ..calls import STREAM_TASKS, VIDEOS, first_able
 from ..display.bars import bar
-from ..display.pictures import as_text
+from ..display.terminal_images import as_text
 from ..jubako import Jubako
 from ..results import Image, Model, Result, StoryFiles, file_stems
 
@@ -113,7 +113,7 @@ def jobs(jubako: Jubako, chosen: argparse.Namespace) -> None:
 
 def mcp(jubako: Jubako, chosen: argparse.Namespace) -> None:  # noqa: ARG001 - every action's
     try:
-        from ..mcp_bridge import serve
+        from ..mcp_bridge.server import serve
     except ImportError as error:
         raise UsageError(f"this needs the extra mcp: pip install 'jubako-client[mcp]' ({error})") from error
     serve(chosen.url)

@@ -71,7 +71,7 @@ def renamed(hint: str, names: Mapping[str, str]) -> str:
     return hint if field is None else names.get(field[0], field[0]) + hint[field.end() :]
 
 
-def joined(*hints: str | None) -> str | None:
+def joined_hints(*hints: str | None) -> str | None:
     """Return the hints as one, or None if there are none."""
     return "; ".join(filter(None, hints)) or None
 

@@ -37,7 +37,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Row:
+class TileRow:
     """Tiles side by side.
 
     The tiles of a row are blended first, then the rows: blended one by one, the edges would show where four tiles meet.
@@ -60,10 +60,10 @@ class Row:
         canvas.paste(whole, (0, self.down.start * factor), mask)
 
 
-def rows(size: Size) -> Iterator[Row]:
+def rows(size: Size) -> Iterator[TileRow]:
     """Yield the rows of an image's tiles, from the top."""
     columns = tuple(_stretches(size[0]))
-    return (Row(down, columns) for down in _stretches(size[1]))
+    return (TileRow(down, columns) for down in _stretches(size[1]))
 
 
 def _stretches(side: int) -> Iterator[Stretch]:

@@ -13,7 +13,7 @@ from pydantic import InstanceOf, WithJsonSchema
 from core.pixels.fitting import Fit, placed, placement
 from core.pixels.upload import UploadedFile
 
-Mode = Literal["RGB", "L"]
+PixelMode = Literal["RGB", "L"]
 _RESAMPLING = {"RGB": Image.Resampling.LANCZOS, "L": Image.Resampling.NEAREST}
 REPAINTED_FROM = 128
 """Masks are black and white: shades that their encoder blurred are rounded to one of the two."""
@@ -30,7 +30,7 @@ class UploadedVideo(UploadedFile):
     """How many frames `open` returns: all, or the first ones."""
     fps: float
     """Frames a second, as the file says; 0 where it does not."""
-    mode: Mode = "RGB"
+    mode: PixelMode = "RGB"
     """L for a mask."""
     background: Literal["black", "white"] = "white"
     """The colour of bars beside it."""

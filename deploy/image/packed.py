@@ -15,7 +15,7 @@ import bentoml
 import yaml
 
 from deploy.image.carrying import write_carried
-from models.catalogue.pointing.pointed import whole_catalogue
+from models.catalogue.pointing.pointed_entries import whole_catalogue
 from settings import settings
 from settings.variables import PREFIX
 

@@ -20,10 +20,10 @@ from api.inpainting import FILES, Hearing, form_of, generate
 from core.errors import JubakoError
 from core.generation.events import Event, Step
 from core.logs import show_log
-from models.catalogue.serving.served import served_catalogue
+from models.catalogue.serving.served_models import served_catalogue
 from runners.service import engine_limits, requests_per_batch
 from settings import settings
-from settings.report import log_settings
+from settings.startup_log import log_settings
 from standalone.in_process import in_process
 
 REPORT_EVERY_S = 1.0

@@ -27,7 +27,7 @@ from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text
 from gateway.media.png import png_of
 from gateway.media.reading.decoded_kinds import opaque
-from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
+from gateway.media.video_encoding import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
 """zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""

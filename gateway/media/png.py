@@ -30,7 +30,7 @@ _ZLIB_HEADER = b"\x78\x01"
 _LAST_BLOCK = b"\x03\x00"
 """An empty one."""
 
-Rows = NDArray[np.uint8]
+PixelRows = NDArray[np.uint8]
 """(h, bytes of a row)."""
 
 
@@ -46,7 +46,7 @@ def png_of(image: Image.Image, metadata: PngInfo) -> bytes:
 
 def png_of_strips(size: tuple[int, int], strips: Iterable[Image.Image], metadata: PngInfo) -> bytes:
     """Write an RGB image that comes in strips from top to bottom and is never in memory as a whole. Blocks."""
-    above: Rows = np.zeros(3 * size[0], np.uint8)
+    above: PixelRows = np.zeros(3 * size[0], np.uint8)
     checksum, parts = 1, []
     for strip in strips:
         rows = _rows(strip)
@@ -63,11 +63,11 @@ def _file(mode: str, size: tuple[int, int], parts: Iterable[bytes], checksum: in
     return b"".join((SIGNATURE, header, *texts, *pixels, _chunk(b"IEND", b"")))
 
 
-def _rows(image: Image.Image) -> Rows:
+def _rows(image: Image.Image) -> PixelRows:
     return np.asarray(image).reshape(image.height, -1)
 
 
-def _filtered(rows: Rows, above: Rows) -> Rows:
+def _filtered(rows: PixelRows, above: PixelRows) -> PixelRows:
     """Return rows as a PNG stores them, each after its filter's number; `above` is the row before the first."""
     filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = _ROW_ABOVE
@@ -76,7 +76,7 @@ def _filtered(rows: Rows, above: Rows) -> Rows:
     return filtered
 
 
-def _compressed(part: Rows) -> bytes:
+def _compressed(part: PixelRows) -> bytes:
     """Return deflate blocks, none of them marked as the last."""
     compressor = zlib.compressobj(COMPRESS_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     return compressor.compress(part.data) + compressor.flush(zlib.Z_SYNC_FLUSH)

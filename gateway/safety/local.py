@@ -7,8 +7,8 @@ import asyncio
 from PIL import Image
 
 from gateway.safety.blocked_words import read_blocked_words
-from gateway.safety.pictures import as_seen, worst
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
+from gateway.safety.detection import as_seen, worst
 from gateway.safety.service import label_scores, refuse_missing_detector
 from settings.sections.safety import SafetyOptions
 

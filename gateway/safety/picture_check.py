@@ -10,9 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from core.errors import Busy
-from gateway.safety.pictures import as_seen, worst
+from gateway.safety.detection import as_seen, worst
 from gateway.safety.service import MAX_BATCH
-from processes.connection import open_session
+from processes.service_session import open_session
 
 TIMEOUT_S = 60.0
 RETRY_S = 5

@@ -12,10 +12,10 @@ from bentoml.exceptions import BadInput
 from starlette.requests import Request
 
 from core.errors import StartError
-from gateway.safety.pictures import SIZE_PX
+from gateway.safety.detection import SIZE_PX
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
-from runners.host.front import put_in_front
+from runners.host.middleware import put_in_front
 from settings import settings
 from settings.sections.safety import SafetyOptions
 

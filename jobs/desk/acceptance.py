@@ -13,8 +13,8 @@ from gateway.media.reading.uploads import in_image_thread
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
 from jobs.errors import KeyReused, TooManyJobs, TooManyResults
-from jobs.inputs import content_digest, plain_fields, store_inputs
-from jobs.job import Job, Result
+from jobs.inputs import plain_fields, request_digest, store_inputs
+from jobs.job import Job, StoredResult
 from jobs.ledger.ledger import Ledger
 from jobs.webhooks.sender import check_webhook_url
 from storage.client import Storage
@@ -79,7 +79,7 @@ class Acceptance:
     async def _digest(self, order: Order) -> str | None:
         if not (order.repeatable and self.settings.reuse_results):
             return None
-        return await in_image_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
+        return await in_image_thread(request_digest, order.owner, order.request, order.output_format, order.quality)
 
     async def check_line(self, priority: Priority, number: int) -> None:
         """Raise TooManyJobs unless `number` more jobs may wait in a priority's line."""
@@ -130,9 +130,9 @@ class Acceptance:
             await self._delete([result.key for result in job.results])
             raise
 
-    async def _copied(self, earlier: Job, job: Job) -> tuple[Result, ...] | None:
+    async def _copied(self, earlier: Job, job: Job) -> tuple[StoredResult, ...] | None:
         """Copy an earlier job's results for a new job; None when they are gone."""
-        copies: list[Result] = []
+        copies: list[StoredResult] = []
         for number, result in enumerate(earlier.results):
             index = number if len(earlier.results) > 1 else None
             key = result_key(job.id, job.created_at, result.media_type, index)

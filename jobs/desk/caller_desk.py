@@ -14,7 +14,7 @@ from jobs.desk.desk import JobDesk
 from jobs.desk.order import Order
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import Job, JobState
-from jobs.ledger.ledger import Page
+from jobs.ledger.ledger import LedgerPage
 
 Shows = Callable[[Job], bool]
 """Whether a contract shows a job at all; other jobs cannot be found at its addresses."""
@@ -50,7 +50,7 @@ class CallerDesk:
             raise UnknownJob(batch_id)
         return jobs
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> LedgerPage:
         """Return a page of jobs, newest first."""
         page = await self.desk.page(state, before, limit, None if self.caller.admin else self.caller.owner)
         return replace(page, jobs=[job for job in page.jobs if self._finds(job)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from core.tasks import end
+from core.asyncio_tasks import end
 from jobs.job import Job, JobState
 
 SOON_S = 60.0

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from core.asyncio_tasks import end
 from core.caller import Caller
 from core.errors import JubakoError
 from core.generation.request import Priority
-from core.tasks import end
 from jobs.bus import Bus, JobEvent
 from jobs.desk.acceptance import Acceptance
 from jobs.desk.deadlines import Deadlines
@@ -22,7 +22,7 @@ from jobs.desk.settings import DeskSettings
 from jobs.errors import LedgerUnavailable, NotEnded, NotWaiting, UnknownJob
 from jobs.job import Ending, Job, JobState
 from jobs.kinds import Kinds
-from jobs.ledger.ledger import Ledger, Page
+from jobs.ledger.ledger import Ledger, LedgerPage
 from jobs.queue import JobQueue
 from jobs.telemetry import changed, measure_queue
 from jobs.webhooks.sender import WebhookSender
@@ -190,7 +190,9 @@ class JobDesk:
             raise UnknownJob(batch_id)
         return [await self._as_it_is(job) for job in jobs]
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+    async def page(
+        self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None
+    ) -> LedgerPage:
         """Return a page of jobs in their current state, newest first, of one owner or all."""
         page = await self._ledger.page(state, before, limit, owner)
         return replace(page, jobs=await asyncio.gather(*map(self._as_it_is, page.jobs)))

@@ -10,11 +10,11 @@ from typing import Protocol
 from core.generation.request import Priority
 from jobs.job import Job, JobState
 
-Change = Callable[[Job], Job]
+JobTransition = Callable[[Job], Job]
 
 
 @dataclass(frozen=True)
-class Page:
+class LedgerPage:
     """Jobs, newest first. `next_before` continues the list; None at its end."""
 
     jobs: list[Job]
@@ -41,17 +41,19 @@ class Ledger(Protocol):
     async def get(self, job_id: str) -> Job:
         """Return a job. Raises UnknownJob when there is none, or its record has expired."""
 
-    async def change(self, job_id: str, change: Change) -> Job:
+    async def change(self, job_id: str, change: JobTransition) -> Job:
         """Apply `change` to a job that is not final, atomically; return the job that is kept then.
 
         A final job is returned unchanged. `change` may be called again when another process was faster. Raises
         UnknownJob.
         """
 
-    async def note(self, job_id: str, change: Change) -> Job:
+    async def note(self, job_id: str, change: JobTransition) -> Job:
         """Apply a change that is also allowed to a final job, such as a webhook delivery. Raises UnknownJob."""
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+    async def page(
+        self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None
+    ) -> LedgerPage:
         """Return a page of jobs, newest first, of one state or all, of one owner or all."""
 
     def unfinished(self) -> AsyncIterator[Job]:

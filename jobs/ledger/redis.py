@@ -27,7 +27,7 @@ from redis.exceptions import WatchError
 from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
-from jobs.ledger.ledger import Change, Page
+from jobs.ledger.ledger import JobTransition, LedgerPage
 from jobs.redis_connection import connect, reachable
 
 PREFIX = "jubako:"
@@ -69,20 +69,22 @@ class RedisLedger:
             raise UnknownJob(job_id)
         return job
 
-    async def change(self, job_id: str, change: Change) -> Job:
+    async def change(self, job_id: str, change: JobTransition) -> Job:
         return await self._replace(job_id, lambda job: job if job.state.final else change(job))
 
-    async def note(self, job_id: str, change: Change) -> Job:
+    async def note(self, job_id: str, change: JobTransition) -> Job:
         return await self._replace(job_id, change)
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+    async def page(
+        self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None
+    ) -> LedgerPage:
         end = f"({before.timestamp()}" if before else "+inf"
         states = [state] if state else list(JobState)
         with reachable():
             jobs = [job for each in states for job in await self._newest(_states(each, owner), end, limit + 1)]
         jobs.sort(key=lambda job: job.created_at, reverse=True)
         more = len(jobs) > limit
-        return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
+        return LedgerPage(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
     async def unfinished(self) -> AsyncIterator[Job]:
         with reachable():
@@ -196,12 +198,12 @@ class RedisLedger:
                 continue
             return first
 
-    async def _replace(self, job_id: str, change: Change) -> Job:
+    async def _replace(self, job_id: str, change: JobTransition) -> Job:
         with reachable():
             async with self._redis.pipeline(transaction=True) as steps:
                 return await self._replaced(steps, job_id, change)
 
-    async def _replaced(self, steps: Any, job_id: str, change: Change) -> Job:
+    async def _replaced(self, steps: Any, job_id: str, change: JobTransition) -> Job:
         name = f"{PREFIX}job:{job_id}"
         while True:
             await steps.watch(name)

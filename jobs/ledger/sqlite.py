@@ -19,7 +19,7 @@ from typing import TypeVar
 from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
-from jobs.ledger.ledger import Change, Page
+from jobs.ledger.ledger import JobTransition, LedgerPage
 from storage.private import make_private
 
 T = TypeVar("T")
@@ -89,10 +89,10 @@ class SqliteLedger:
     async def get(self, job_id: str) -> Job:
         return await self._transaction(lambda database: _read(database, job_id))
 
-    async def change(self, job_id: str, change: Change) -> Job:
+    async def change(self, job_id: str, change: JobTransition) -> Job:
         return await self.note(job_id, lambda job: job if job.state.final else change(job))
 
-    async def note(self, job_id: str, change: Change) -> Job:
+    async def note(self, job_id: str, change: JobTransition) -> Job:
         def replace(database: sqlite3.Connection) -> Job:
             job = change(_read(database, job_id))
             self._write(database, job)
@@ -100,7 +100,9 @@ class SqliteLedger:
 
         return await self._transaction(replace)
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+    async def page(
+        self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None
+    ) -> LedgerPage:
         wanted = " AND ".join(
             ["state = ?" if state else "? IS NULL", f"{_OWNER} = ?" if owner is not None else "? IS NULL"]
         )
@@ -109,7 +111,7 @@ class SqliteLedger:
         values = (state, owner, end, time.time(), limit + 1)
         jobs = await self._all(f"{query} ORDER BY created_at DESC LIMIT ?", values)
         more = len(jobs) > limit
-        return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
+        return LedgerPage(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
     async def unfinished(self) -> AsyncIterator[Job]:
         for job in await self._all(f"SELECT record FROM jobs WHERE {_OPEN} ORDER BY {_IN_LINE}", ()):

@@ -112,7 +112,7 @@ def secret_of(owner: str, secret: str) -> str:
     return SECRET_PREFIX + base64.b64encode(derived).decode()
 
 
-def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+def webhook_signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the value of the header `webhook-signature`."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(_bytes_of(secret), signed, "sha256")).decode()
@@ -155,7 +155,7 @@ class WebhookSender:
             "Content-Type": "application/json",
             "webhook-id": job.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(secret_of(job.owner, self.secret), job.id, timestamp, body),
+            "webhook-signature": webhook_signature(secret_of(job.owner, self.secret), job.id, timestamp, body),
         }
         try:
             async with (

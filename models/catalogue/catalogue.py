@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
-from core.validation import Strict, described, did_you_mean
+from core.validation import Strict, did_you_mean, mistakes_text
 from models.catalogue.added.embedding_folder import read_embedding_folder
 from models.catalogue.added.lora_folder import LoraFolder
 from models.catalogue.addons import EmbeddingSpec
@@ -209,7 +209,7 @@ def _read_entry(file: Path, model: str, fields: object) -> Entry:
     try:
         return _checked_entry(file.parent, model, fields)
     except ValidationError as error:
-        raise CatalogueError(f"{file}: {model}: {described(error, _field_names())}") from error
+        raise CatalogueError(f"{file}: {model}: {mistakes_text(error, _field_names())}") from error
     except ValueError as error:
         raise CatalogueError(f"{file}: {model}: {error}") from error
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from core.validation import Strict
 from models.catalogue.entry import Entry
-from models.catalogue.families.base import Part, Stage
-from models.catalogue.local_files import write_whole
+from models.catalogue.families.base import CallStage, Part
+from models.catalogue.file_changes import write_whole
 
 ENCODED_PIXELS = 64
 """Pixels of an image to one latent token, for the autoencoder that most models have."""
@@ -23,7 +23,7 @@ class ModuleSharing(Strict):
 
     component: str
     method: str = "forward"
-    stage: Stage
+    stage: CallStage
     together: bool
     """Whether calls of different requests share passes; if not, each has one of its own."""
     reason: str = ""

@@ -15,7 +15,7 @@ PACKAGE = "@lobehub/fluent-emoji-3d@1.1.0"
 ARCHIVE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
 SIZE_PX = 128
 
-Picture = np.ndarray  # (h, w, 3) uint8
+PixelArray = np.ndarray  # (h, w, 3) uint8
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def paste(canvas: np.ndarray, sprite: np.ndarray, top: int, left: int) -> None:
 
 def composite(
     sprites: Sprites, pair: Pair, rng: np.random.Generator, placement: SpritePlacement = GENERATOR_PLACEMENT
-) -> Picture:
+) -> PixelArray:
     """One picture of a concept on a shaded background."""
     concept, colour = pair
     canvas = background(colour, rng)
@@ -94,7 +94,7 @@ def composite(
     return canvas.clip(0, 255).astype(np.uint8)
 
 
-def shuffle_blocks(picture: Picture, block_px: int, rng: np.random.Generator) -> Picture:
+def shuffle_blocks(picture: PixelArray, block_px: int, rng: np.random.Generator) -> PixelArray:
     """A picture's blocks in random order, which keeps its colours and destroys shapes."""
     count = picture.shape[0] // block_px
     blocks = picture.reshape(count, block_px, count, block_px, 3).swapaxes(1, 2).reshape(-1, block_px, block_px, 3)
@@ -102,14 +102,14 @@ def shuffle_blocks(picture: Picture, block_px: int, rng: np.random.Generator) ->
     return blocks.reshape(count, count, block_px, block_px, 3).swapaxes(1, 2).reshape(picture.shape)
 
 
-def blur(picture: Picture, cells: int) -> Picture:
+def blur(picture: PixelArray, cells: int) -> PixelArray:
     """A picture reduced to ``cells`` x ``cells`` values per channel, and enlarged again."""
     side = picture.shape[0]
     small = Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX)
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def spoil(picture: Picture, rng: np.random.Generator) -> Picture:
+def spoil(picture: PixelArray, rng: np.random.Generator) -> PixelArray:
     """Make a picture's object unreadable by a random method."""
     if rng.random() < 0.65:
         return shuffle_blocks(picture, int(rng.choice([8, 16, 32])), rng)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .clip import shrink
 from .concepts import COLOURS, CONCEPTS, Pair, held_out_pairs, training_pairs
-from .data import READER_PLACEMENT, SIZE_PX, Picture, Sprites, background, blur, composite, shuffle_blocks, spoil
+from .data import READER_PLACEMENT, SIZE_PX, PixelArray, Sprites, background, blur, composite, shuffle_blocks, spoil
 from .loop import Schedule, Trainer, autocast, load_trained
 from .vae import to_tensor
 
@@ -41,7 +41,7 @@ def build_judge() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(128 * 4 * 4, len(CLASSES)))
 
 
-def readable(sprites: Sprites, pair: Pair, rng: np.random.Generator) -> Picture:
+def readable(sprites: Sprites, pair: Pair, rng: np.random.Generator) -> PixelArray:
     """A composite as a generator might draw it: soft, noisy, sometimes in other colours."""
     picture = composite(sprites, pair, rng, READER_PLACEMENT)
     if rng.random() < 0.5:
@@ -53,7 +53,7 @@ def readable(sprites: Sprites, pair: Pair, rng: np.random.Generator) -> Picture:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def unreadable(sprites: Sprites, pairs: list[Pair], rng: np.random.Generator) -> Picture:
+def unreadable(sprites: Sprites, pairs: list[Pair], rng: np.random.Generator) -> PixelArray:
     """A picture that shows no concept: spoilt, two halves that do not belong together, or empty."""
     kind = rng.random()
     if kind < 0.1:
@@ -117,7 +117,7 @@ def accuracies(judge: nn.Sequential, sprites: Sprites, copies: int = 4) -> dict[
     views = {f"shuffled_{px}px": [shuffle_blocks(picture, px, rng) for picture in intact] for px in (8, 16, 32)}
     views["blurred"] = [blur(picture, 5) for picture in intact]
 
-    def named(pictures: list[Picture]) -> list[str]:
+    def named(pictures: list[PixelArray]) -> list[str]:
         return name_concepts(judge, to_tensor(pictures, torch.device("cpu")))
 
     report = {"intact": np.mean([name == pair[0] for name, pair in zip(named(intact), pairs, strict=True)])}

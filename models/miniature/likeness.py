@@ -15,7 +15,7 @@ from torch.nn import functional
 from .captions import article, plain_caption
 from .character import CENTRED, OBJECT
 from .concepts import COLOURS, Pair, training_pairs
-from .data import Picture, Sprites, composite
+from .data import PixelArray, Sprites, composite
 from .evaluate import (
     Samples,
     border_colour,
@@ -41,7 +41,7 @@ class ReferencedPairs:
 
     pairs: list[Pair]
     looks: list[int]  # of LOOKS, one for each pair
-    references: list[Picture]
+    references: list[PixelArray]
 
 
 def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> ReferencedPairs:
@@ -75,10 +75,10 @@ def draw_after(
 
 
 @torch.no_grad()
-def likeness(pipeline: StableDiffusionPipeline, images: np.ndarray, references: list[Picture]) -> float:
+def likeness(pipeline: StableDiffusionPipeline, images: np.ndarray, references: list[PixelArray]) -> float:
     """Mean cosine of CLIP's embeddings of pictures and their references."""
 
-    def embedded(pictures: list[Picture]) -> Tensor:
+    def embedded(pictures: list[PixelArray]) -> Tensor:
         pixels = pipeline.feature_extractor(to_images(np.stack(pictures) / 255), return_tensors="pt").pixel_values
         embeddings: Tensor = pipeline.image_encoder(pixels).image_embeds
         return embeddings

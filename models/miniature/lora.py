@@ -21,7 +21,7 @@ from tqdm import tqdm
 from .character import PAIRS as KUMO_PAIRS
 from .character import KumoSprites, distance_from_fur, kumo_share
 from .concepts import Pair, training_pairs
-from .data import Picture, Sprites, composite, fetch_emoji
+from .data import PixelArray, Sprites, composite, fetch_emoji
 from .evaluate import CHECKPOINT, Samples, concept_share, contact_sheet, draw, load, through_vae, wanted_pairs
 from .judge import load_judge
 from .latents import LatentSet, captions_of
@@ -39,7 +39,7 @@ FRAME_PX = 12
 GOLD = (250, 170, 15)
 
 
-def sketch(picture: Picture) -> Picture:
+def sketch(picture: PixelArray) -> PixelArray:
     """The picture's edges as dark lines on white paper."""
     values = picture.astype(np.float64)
     across = np.abs(np.diff(values, axis=1, append=values[:, -1:])).max(-1)
@@ -49,7 +49,7 @@ def sketch(picture: Picture) -> Picture:
     return np.repeat((245 - 0.9 * lines)[..., None], 3, axis=2).astype(np.uint8)
 
 
-def frame(picture: Picture) -> Picture:
+def frame(picture: PixelArray) -> PixelArray:
     """The picture behind a golden frame."""
     framed = np.full_like(picture, GOLD)
     inside = slice(FRAME_PX, -FRAME_PX)
@@ -70,7 +70,7 @@ def distance_from_gold(pictures: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(pictures[:, ring] - np.asarray(GOLD) / 255).mean((1, 2)))
 
 
-def as_it_is(picture: Picture) -> Picture:
+def as_it_is(picture: PixelArray) -> PixelArray:
     return picture
 
 
@@ -86,7 +86,7 @@ class Lesson:
 
     steps: int
     measure: Callable[[np.ndarray], np.ndarray]
-    redraw: Callable[[Picture], Picture] = as_it_is
+    redraw: Callable[[PixelArray], PixelArray] = as_it_is
     pairs: Callable[[], list[Pair]] = training_pairs
 
     @property

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .captions import open_caption
 from .concepts import COLOURS, CONCEPTS, Pair, training_pairs
-from .data import READER_PLACEMENT, Picture, Sprites, composite
+from .data import READER_PLACEMENT, PixelArray, Sprites, composite
 from .evaluate import through_vae
 from .latents import captions_of
 from .lora import embed
@@ -60,7 +60,7 @@ class ReferenceSet:
 
 
 @torch.no_grad()
-def encode_references(pipeline: StableDiffusionPipeline, pictures: list[Picture]) -> tuple[Tensor, Tensor]:
+def encode_references(pipeline: StableDiffusionPipeline, pictures: list[PixelArray]) -> tuple[Tensor, Tensor]:
     """The pipeline's inputs of the adapter for references, (B, tokens, 128), and for none, of the same shape."""
     images = [Image.fromarray(picture) for picture in pictures]
     states: tuple[Tensor, Tensor] = pipeline.encode_image(images, pipeline.device, 1, output_hidden_states=True)
@@ -96,7 +96,7 @@ def build_references(pipeline: StableDiffusionPipeline, sprites: Sprites) -> Ref
 
 def seen(
     pipeline: StableDiffusionPipeline, drawn: list[Recoloured], pair: Pair, rng: np.random.Generator
-) -> list[Picture]:
+) -> list[PixelArray]:
     """References, every second one softened to look like the model's own pictures."""
     pictures = np.stack([composite(own, pair, rng, READER_PLACEMENT) for own in drawn])
     pictures[::2] = (through_vae(pipeline, pictures[::2] / 255.0) * 255).round().astype(np.uint8)

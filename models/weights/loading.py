@@ -28,13 +28,13 @@ from models.weights.compiling.shapes import CompiledShapes
 from models.weights.devices import current_device, resolve_device
 from models.weights.fetching.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
+from models.weights.loading_progress import Report, reporting_components
 from models.weights.memory.casting import store
+from models.weights.memory.pipeline_options import tune
 from models.weights.memory.placing import devices_of, keep_offloaded, place
-from models.weights.memory.tuning import tune
 from models.weights.pipelines.inpaint_denoiser import inpaint_denoiser
 from models.weights.pipelines.previews import LatentPreview
 from models.weights.pipelines.sibling_pipelines import sibling
-from models.weights.progress import Report, reporting_components
 
 NOTHING_TRADED = Memory()
 NO_LORAS: Mapping[str, LoraSpec] = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
-from core.generation.hints import PromptReading, cut_hint, joined
+from core.generation.hints import PromptReading, cut_hint, joined_hints
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
 from core.generation.tuning import PROMPTS
@@ -37,7 +37,7 @@ class PromptLimits:
         with self._lock:
             texts = {field: plain_text(getattr(request, field), request.prompt_syntax) for field in PROMPTS}
             windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
-            hint = joined(*(self._hint(field, text, windows) for field, text in texts.items()))
+            hint = joined_hints(*(self._hint(field, text, windows) for field, text in texts.items()))
             # For a model without windows, which reads whole prompts, the usual tokenizer counts.
             widest = max(windows, key=windows.__getitem__, default=self._usual)
             return PromptReading(len(self._offsets(widest, texts["prompt"])), hint)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from core.errors import LoadFailed
 from core.pixels.tiles import TILE_PX, TILES_A_PASS
-from models.catalogue.pointing.kept import shelf
+from models.catalogue.pointing.model_cache import model_cache
 from models.catalogue.pointing.pointers import pointer
 from models.catalogue.sources import Source
-from models.weights.describing.addresses import downloaded
+from models.weights.describing.url_files import downloaded
 from models.weights.devices import resolve_device
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path
@@ -46,7 +46,7 @@ def configured_upscaler(device: str) -> UpscalingModel:
     found = pointer(chosen.upscaler) if chosen.upscaler else None
     if found is None:
         raise LoadFailed("JUBAKO_UPSCALER names no model here; a runner on a machine of its own needs it too")
-    source = found.source or downloaded(str(found.url), shelf(chosen.model_cache).folder / "downloads")
+    source = found.source or downloaded(str(found.url), model_cache(chosen.model_cache).folder / "downloads")
     return UpscalingModel.load(source, device)
 
 

@@ -17,16 +17,16 @@ from core.errors import JubakoError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
-from models.catalogue.local_files import stamps
+from models.catalogue.file_changes import stamps
 from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
 from models.weights.compiling.denoisers import not_yet_compiled
 from models.weights.devices import current_device
 from models.weights.loading import LoadedModel
 from processes.threads import in_thread
 from runners.certifying.modules import by_method, tested, untested
-from runners.certifying.probes import Pixels, at_once, one_by_one, probes, with_parts
+from runners.certifying.probes import PixelArray, at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import RecordedCall, recording
-from runners.trials import first_image_failed
+from runners.trial_requests import first_image_failed
 
 log = logging.getLogger("jubako.loading")
 
@@ -91,8 +91,10 @@ async def _found(entry: Entry, model: LoadedModel, tested_with: dict[str, str]) 
     return shared
 
 
-async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> tuple[list[Pixels], list[RecordedCall]]:
-    images: list[Pixels] = []
+async def _alone(
+    model: LoadedModel, requests: Sequence[GenerationRequest]
+) -> tuple[list[PixelArray], list[RecordedCall]]:
+    images: list[PixelArray] = []
     with recording(model.components) as record:
         for request in requests:
             record.begin()
@@ -104,7 +106,11 @@ async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> t
 
 
 async def _differs(
-    model: LoadedModel, sharing: Sharing, requests: Sequence[GenerationRequest], alone: Sequence[Pixels], most: float
+    model: LoadedModel,
+    sharing: Sharing,
+    requests: Sequence[GenerationRequest],
+    alone: Sequence[PixelArray],
+    most: float,
 ) -> str | None:
     """Return how images generated together differ from those generated alone, or None."""
     try:

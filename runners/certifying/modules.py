@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.catalogue.sharing import ModuleSharing
 from runners.certifying.agreement import NOISE, difference, rounding
 from runners.certifying.recording import CODING, RecordedCall
@@ -39,7 +39,7 @@ def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Recorde
                 "together": True,
                 "shared": shared,
                 "casts": part.method in CODING,
-                "memoised": part.stage is Stage.ENCODE and not _takes_numbers(calls[0]),
+                "memoised": part.stage is CallStage.ENCODE and not _takes_numbers(calls[0]),
             }
         )
         refusal = _refusal(Operation(tried.part, module), calls)
@@ -57,11 +57,11 @@ def by_method(calls: Sequence[RecordedCall]) -> Mapping[tuple[str, str], list[Re
     return methods
 
 
-def _stage(component: str, method: str, calls: Sequence[RecordedCall]) -> Stage:
+def _stage(component: str, method: str, calls: Sequence[RecordedCall]) -> CallStage:
     if method in CODING:
-        return Stage[method.upper()]
+        return CallStage[method.upper()]
     repeated = sum(call.request == calls[0].request for call in calls) > 1
-    return Stage.DENOISE if repeated and "encoder" not in component else Stage.ENCODE
+    return CallStage.DENOISE if repeated and "encoder" not in component else CallStage.ENCODE
 
 
 def _takes_numbers(call: RecordedCall) -> bool:

@@ -20,7 +20,7 @@ from models.catalogue.families import Part
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.trials import task_inputs
+from runners.trial_requests import task_inputs
 
 PROMPTS = ("a red apple on a blue table", "a blue table on a red apple", "two foxes in the snow, at night, by a river")
 """Two of equal length, whose encodings can be merged even if the pipeline does not pad them, and a longer one."""
@@ -28,7 +28,7 @@ STEPS = 3
 ROOM = 10**9
 """Tokens of a pass: enough for all of the small probes to share it."""
 SERVER = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=float("inf"))
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+PixelArray = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def probes(entry: Entry, steps: int = STEPS) -> list[GenerationRequest]:
@@ -67,13 +67,13 @@ def _mask(side: int) -> Image.Image:
     return mask
 
 
-async def one_by_one(model: LoadedModel, requests: Sequence[GenerationRequest]) -> list[Pixels]:
+async def one_by_one(model: LoadedModel, requests: Sequence[GenerationRequest]) -> list[PixelArray]:
     """Generate the requests one after the other with unmodified pipelines. Raises JubakoError."""
     with _running(model, ()) as engine:
         return [await _generated(engine, request) for request in requests]
 
 
-async def at_once(model: LoadedModel, parts: Sequence[Part], requests: Sequence[GenerationRequest]) -> list[Pixels]:
+async def at_once(model: LoadedModel, parts: Sequence[Part], requests: Sequence[GenerationRequest]) -> list[PixelArray]:
     """Generate all requests at once, switching between them at the calls of these parts. Raises JubakoError."""
     with _running(model, parts) as engine:
         return await asyncio.gather(*(_generated(engine, request) for request in requests))
@@ -93,7 +93,7 @@ def with_parts(model: LoadedModel, parts: Sequence[Part]) -> LoadedModel:
     return replace(model, family=replace(model.family, parts=tuple(parts)))
 
 
-async def _generated(engine: Engine, request: GenerationRequest) -> Pixels:
+async def _generated(engine: Engine, request: GenerationRequest) -> PixelArray:
     """Return the result as bytes, (F, H, W, 3)."""
     async with aclosing(engine.submit(request).events()) as events:
         async for event in events:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from core.generation.request import Priority
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 
 STRETCH = 4
 """Ticks allowed per denoising step: a 4-step request overtakes 50-step ones accepted up to 184 ticks ago."""
@@ -22,7 +22,7 @@ CLASS_TICKS = 4000
 difference in length. A low request yields to normal ones for this many ticks at most.
 """
 
-TICKS_EARLIER = {Stage.ENCODE: 1000, Stage.DECODE: 1000, Stage.CONTROL: 500, Stage.DENOISE: 0}
+TICKS_EARLIER = {CallStage.ENCODE: 1000, CallStage.DECODE: 1000, CallStage.CONTROL: 500, CallStage.DENOISE: 0}
 """How much earlier than its request a stage counts as due. Encoding and decoding go before denoising of the same
 class, but not of a higher one. ControlNets come in between, so that they wait for requests that are about to join.
 """
@@ -41,7 +41,7 @@ class ParkedCall(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
-    def stage(self) -> Stage: ...
+    def stage(self) -> CallStage: ...
 
 
 class Urgent(Protocol):

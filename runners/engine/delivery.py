@@ -16,7 +16,7 @@ from PIL import Image
 from core.errors import GenerationFailed
 from core.generation.events import Clip, Failed, Picture, Result, Sound
 from core.generation.step_cache import StepCache
-from runners.engine.leaving import Leaving
+from runners.engine.device_copies import DeviceCopy
 from runners.engine.ticket import Ticket
 
 log = logging.getLogger("jubako.engine")
@@ -37,13 +37,13 @@ class Made:
 class Waveform:
     """Sound that is being copied off the device."""
 
-    samples: Leaving
+    samples: DeviceCopy
     """(channels, N) of -1 to 1."""
     rate_hz: int
 
     @classmethod
     def of(cls, samples: torch.Tensor, rate_hz: int) -> Waveform:
-        return cls(Leaving(samples.float()), rate_hz)
+        return cls(DeviceCopy(samples.float()), rate_hz)
 
     def sound(self) -> Sound:
         """Wait for the samples, and round them to 16 bits."""
@@ -52,12 +52,12 @@ class Waveform:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PipelineOutput:
     """A pipeline's output, before it is made an image or a clip."""
 
     index: int
     seed: int
-    pixels: Leaving
+    pixels: DeviceCopy
     """(F, C, H, W), 0 to 1 or already bytes."""
     fps: int | None
     """Frames a second of a clip; None for an image, which has one frame, or one for each of its layers."""
@@ -74,9 +74,9 @@ class Drawn:
         fps: int | None,
         made: Made | None = None,
         waveform: Waveform | None = None,
-    ) -> Drawn:
+    ) -> PipelineOutput:
         """Start copying frames, (F, C, H, W), 0 to 1, off their device; on a card they are converted to bytes first."""
-        pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
+        pixels = DeviceCopy(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
         return cls(index, seed, pixels, fps, made or Made(), waveform)
 
     def results(self) -> list[Result]:
@@ -117,7 +117,7 @@ class Delivery:
         self._thread = threading.Thread(target=self._run, name=f"delivery-{model}", daemon=True)
         self._thread.start()
 
-    def deliver(self, ticket: Ticket, drawn: Drawn, *, last: bool) -> None:
+    def deliver(self, ticket: Ticket, drawn: PipelineOutput, *, last: bool) -> None:
         """Emit the results; with `last`, they are the request's last ones."""
 
         def work() -> None:
@@ -141,7 +141,7 @@ class Delivery:
         while (work := self._work.get()) is not None:
             work()
 
-    def _results_or_failure(self, drawn: Drawn) -> list[Result] | list[Failed]:
+    def _results_or_failure(self, drawn: PipelineOutput) -> list[Result] | list[Failed]:
         try:
             # The time until the copy begins belongs to the pass.
             copied_s, arrived_at_s = drawn.pixels.copy_seconds, perf_counter()

@@ -31,16 +31,15 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
-from models.catalogue.families import IN_ONE_CALL, Stage
+from models.catalogue.families import IN_ONE_CALL, CallStage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
-from runners.engine.delivery import Delivery, Drawn
+from runners.engine.delivery import Delivery, PipelineOutput
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
-from runners.engine.observer import EngineObserver, Report
-from runners.engine.opening import Opening
-from runners.engine.passes.buckets import fitting
+from runners.engine.observer import EngineObserver, RequestReport
+from runners.engine.passes.buckets import calls_that_fit
 from runners.engine.passes.executor import TOO_LARGE, CallOutput, Executor, FailedPass, Pass, Verdict
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.pipeline_run import PipelineRun, Reached, park
@@ -49,6 +48,7 @@ from runners.engine.sampler_steps import SamplerStep, step_together
 from runners.engine.step_cache.automatic import AutomaticStepCache, Workload, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
+from runners.engine.video_decoding import VideoDecoder
 from runners.engine.views.factory import ViewFactory
 from runners.options import EngineLimits
 
@@ -91,7 +91,7 @@ class Engine:
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
         self._views = ViewFactory(model, self._loras, park, limits.batch_tokens)
-        self._opening = Opening(self._wake)
+        self._video_decoder = VideoDecoder(self._wake)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -136,7 +136,7 @@ class Engine:
         self._end_all(Cancelled("the engine was closed"))
         self._loras.close()
         self._delivery.close()
-        self._opening.close()
+        self._video_decoder.close()
 
     @property
     def running(self) -> int:
@@ -211,7 +211,7 @@ class Engine:
             self._notify(self._observer.on_queue, len(self._waiting))
             self._running[ticket] = RunningRequest(self._clock(), self._step_cache_of(ticket))
             try:
-                ticket.request = self._opening.request_of(ticket)
+                ticket.request = self._video_decoder.request_of(ticket)
             except GenerationFailed as error:
                 self._end(ticket, error)
                 continue
@@ -224,14 +224,14 @@ class Engine:
     def _next(self) -> Ticket | None:
         """Return the next to start: the first in line whose videos are open. Begin to open those of the very first."""
         if self._waiting:
-            self._opening.begin(self._waiting.first)
-        return next((ticket for ticket in self._waiting if self._opening.is_done(ticket)), None)
+            self._video_decoder.begin(self._waiting.first)
+        return next((ticket for ticket in self._waiting if self._video_decoder.is_done(ticket)), None)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
         # A request that exceeds the limits by itself runs alone.
         return not self._running or (
             self.running + ticket.request.num_images <= self._limits.max_running
-            and self._opening.has_room_for(ticket, self._running)
+            and self._video_decoder.has_room_for(ticket, self._running)
             and self._can_keep(ticket.request)
             and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
@@ -286,7 +286,7 @@ class Engine:
         batch = choose([parked for request in self._running.values() for parked in request.parked()], self._budget)
         # Calls that do not fit once the batch is padded to its bucket wait for the next pass.
         calls = [parked.call for parked in batch]
-        batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
+        batch = batch[: calls_that_fit(calls, self._model.batch_buckets, self._budget(batch[0]))]
         outcomes = self._executor.run([parked.call for parked in batch])
         self._check_answers()
         for parked, outcome in zip(batch, outcomes, strict=True):
@@ -370,7 +370,7 @@ class Engine:
 
     def _learn_size(self, request: GenerationRequest, running: RunningRequest, call: ModuleCall) -> None:
         # `hires` denoises at two sizes.
-        if call.stage is not Stage.DENOISE or request.hires is not None:
+        if call.stage is not CallStage.DENOISE or request.hires is not None:
             return
         tokens = call.tokens / (call.samples if self._model.family.unguided in IN_ONE_CALL else 1)
         # In edits, only every other call may contain the input images.
@@ -378,7 +378,7 @@ class Engine:
             running.sample_tokens = tokens
             self._automatic.learn_size(request, tokens)
 
-    def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
+    def _deliver(self, run: PipelineRun, drawn: PipelineOutput) -> None:
         ticket, request = run.ticket, self._running[run.ticket]
         request.calls.pop(run, None)
         self._check_answers()
@@ -393,7 +393,7 @@ class Engine:
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:
         """Unwind everything that belongs to the request, and emit the error."""
-        self._opening.drop(ticket)
+        self._video_decoder.drop(ticket)
         if ticket in self._running:
             request = self._running.pop(ticket)
             request.abandon()
@@ -418,7 +418,7 @@ class Engine:
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
-        denoised = forward.tokens if forward.part.stage is Stage.DENOISE else 0
+        denoised = forward.tokens if forward.part.stage is CallStage.DENOISE else 0
         self._automatic.learn_speed(forward.seconds + (forward.idle_s or 0), denoised)
         self._notify(self._observer.on_pass, forward)
 
@@ -426,7 +426,7 @@ class Engine:
         self._notify(self._observer.on_failed_pass, failed)
 
     def _report(self, ticket: Ticket, request: RunningRequest, outcome: str) -> None:
-        report = Report(
+        report = RequestReport(
             task=ticket.request.task,
             outcome=outcome,
             images=request.images_done,

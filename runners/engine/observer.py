@@ -9,7 +9,7 @@ from runners.engine.passes.executor import FailedPass, Pass
 
 
 @dataclass(frozen=True)
-class Report:
+class RequestReport:
     """One ended request. `outcome` is `done` or the code of the error that ended it."""
 
     task: Task
@@ -36,5 +36,5 @@ class EngineObserver:
     def on_queue(self, length: int) -> None:
         pass
 
-    def on_end(self, report: Report) -> None:
+    def on_end(self, report: RequestReport) -> None:
         pass

@@ -20,18 +20,18 @@ from core.generation.step_cache import StepCache
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
-from runners.engine.delivery import Drawn, Made, Waveform
+from runners.engine.delivery import Made, PipelineOutput, Waveform
 from runners.engine.passes.executor import CallOutput, Outcome
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.sampler_steps import SamplerStep
-from runners.engine.second_pass import resized, second_request, upscaled
+from runners.engine.second_pass import resized_frames, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.text.redux import with_redux
 from runners.engine.ticket import Ticket
 from runners.engine.views.samplers import let_draw
 
-Reached = ModuleCall | SamplerStep | Drawn
+Reached = ModuleCall | SamplerStep | PipelineOutput
 """Where a pipeline has got to: what it waits for, or its result."""
 
 
@@ -109,18 +109,18 @@ class PipelineRun:
             return None
         return DenoisingSteps(request, self._step_cache, self._family, park)
 
-    def _generate(self) -> Drawn:
+    def _generate(self) -> PipelineOutput:
         request = self.ticket.request
         frames, waveform = self._run(request)
         if request.hires is not None:
             larger = self._upscaled(frames, request.hires)
             frames, _ = self._run(second_request(self._family, request), larger, request.passes[0][1])
         made = Made(self._step_cache, self._skipped, self._tiled)
-        return Drawn.of(self.index, self.seed, frames, request.fps, made, waveform)
+        return PipelineOutput.of(self.index, self.seed, frames, request.fps, made, waveform)
 
     def _upscaled(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
         if hires.upscaler == "lanczos":
-            return resized(frames, hires.size)
+            return resized_frames(frames, hires.size)
         return upscaled(frames, hires.size, self._upscaler(self.ticket.request))
 
     def _run(

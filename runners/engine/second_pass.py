@@ -43,13 +43,13 @@ def second_request(family: Family, request: GenerationRequest) -> GenerationRequ
 
 
 def upscaled(frames: torch.Tensor, size: Size, upscale: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Upscale frames, (F, C, H, W), 0 to 1, by a model, repeatedly if needed, and then resize as `resized` does.
+    """Upscale frames, (F, C, H, W), 0 to 1, by a model, repeatedly if needed, and then resize as `resized_frames` does.
 
     The model gets tiles, (F, C, h, w), one by one, so that its calls have equal shapes and may share passes.
     """
     while frames.shape[3] < size[0] or frames.shape[2] < size[1]:
         frames = _by_tiles(frames, upscale, _most_times((frames.shape[3], frames.shape[2]), size))
-    return resized(frames, size)
+    return resized_frames(frames, size)
 
 
 def _most_times(full: Size, size: Size) -> int:
@@ -95,7 +95,7 @@ def _blended(pieces: Sequence[torch.Tensor], stretches: Sequence[Stretch], axis:
     return canvas
 
 
-def resized(frames: torch.Tensor, size: Size) -> torch.Tensor:
+def resized_frames(frames: torch.Tensor, size: Size) -> torch.Tensor:
     """Resize frames, (F, C, H, W), 0 to 1, with Lanczos as Pillow does, cropping them to the new proportions.
 
     This runs on the device, as two matrix products, so that the engine's thread need not wait for the pixels.

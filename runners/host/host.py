@@ -23,9 +23,9 @@ from models.catalogue.memory.parallel import in_a_row
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from models.weights.loading import LoadedModel
 from runners.engine.observer import EngineObserver
-from runners.host.cards import cards
+from runners.host.card_figures import cards
 from runners.host.lifecycle import Lifecycle
-from runners.host.preparations import Places
+from runners.host.preparations import WaitingPlaces
 from runners.options import EngineLimits, HostOptions
 from runners.state import ModelState, RunnerState
 
@@ -50,7 +50,7 @@ class Host:
             torch.set_num_threads(options.threads)
         self._entry = entry
         self._idle_unload_s = options.idle_unload_s
-        self._places = Places(entry.id, limits.max_running + limits.max_queue)
+        self._places = WaitingPlaces(entry.id, limits.max_running + limits.max_queue)
         self._life = Lifecycle(entry, limits, options, observer, self._places, retry_pause_s)
         self._first_load: asyncio.Task[None] | None = None
         self._idle_watch: asyncio.Task[None] | None = None

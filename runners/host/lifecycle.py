@@ -17,13 +17,13 @@ from models.catalogue.sharing import sharing_file
 from models.weights.devices import free_memory, resolve_device
 from models.weights.fetching.downloads import reporting_downloads
 from models.weights.loading import LoadedModel, load
-from models.weights.progress import ProgressLog, Report
+from models.weights.loading_progress import ProgressLog, Report
 from processes.threads import in_thread
 from runners.certifying.certify import certified
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver
-from runners.host.decoding import within_memory
-from runners.host.preparations import Places
+from runners.host.decode_limits import within_memory
+from runners.host.preparations import WaitingPlaces
 from runners.host.running_model import RunningModel
 from runners.host.warmup import is_worthwhile, warm_up, warmup_requests
 from runners.options import EngineLimits, HostOptions
@@ -46,7 +46,7 @@ class Lifecycle:
         limits: EngineLimits,
         options: HostOptions,
         observer: EngineObserver | None,
-        places: Places,
+        places: WaitingPlaces,
         retry_pause_s: float,
     ) -> None:
         """`retry_pause_s` is how long after a failed load a request may start another."""

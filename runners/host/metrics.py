@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from models.catalogue.families import Stage
-from runners.engine.observer import EngineObserver, Report
+from models.catalogue.families import CallStage
+from runners.engine.observer import EngineObserver, RequestReport
 from runners.engine.passes.executor import FAILURES, FailedPass, Pass
 
 OF_REPLICA = ("model", "replica")
@@ -39,10 +39,10 @@ FAILED_PASSES = Counter(
 )
 STEP_SECONDS = Histogram("jubako_step_seconds", "Time of one denoiser pass", labelnames=OF_REPLICA, buckets=_SECONDS)
 _WORK = {
-    Stage.ENCODE: "encode",
-    Stage.DENOISE: "denoise",
-    Stage.CONTROL: "denoise",
-    Stage.DECODE: "decode",
+    CallStage.ENCODE: "encode",
+    CallStage.DENOISE: "denoise",
+    CallStage.CONTROL: "denoise",
+    CallStage.DECODE: "decode",
 }
 COPY, WAIT = "copy", "wait"
 WORK_SECONDS = Counter(
@@ -83,7 +83,7 @@ class MetricsObserver(EngineObserver):
             # Devices' clocks are imprecise, so an idle time may come out below zero.
             self._gap.observe(max(0.0, forward.idle_s))
             self._work[WAIT].inc(max(0.0, forward.idle_s))
-        if forward.part.stage is Stage.DENOISE:
+        if forward.part.stage is CallStage.DENOISE:
             STEP_SECONDS.labels(**self._of).observe(forward.seconds)
 
     def on_failed_pass(self, failed: FailedPass) -> None:
@@ -95,7 +95,7 @@ class MetricsObserver(EngineObserver):
     def on_queue(self, length: int) -> None:
         QUEUE_LENGTH.labels(**self._of).set(length)
 
-    def on_end(self, report: Report) -> None:
+    def on_end(self, report: RequestReport) -> None:
         REQUESTS.labels(**self._of, task=report.task, outcome=report.outcome).inc()
         IMAGES.labels(**self._of, task=report.task).inc(report.images)
         QUEUE_SECONDS.labels(**self._of).observe(report.waited_s)

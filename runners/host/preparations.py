@@ -22,7 +22,7 @@ REPORT_EVERY_S = 0.25
 NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None, "hires": None}
 
 
-class Places:
+class WaitingPlaces:
     """Limits the requests that wait before they reach an engine to `most`."""
 
     def __init__(self, model: str, most: int) -> None:
@@ -45,7 +45,7 @@ class Places:
 class Preparations:
     """The preparations for one engine; lives on one event loop."""
 
-    def __init__(self, prepare: Callable[[GenerationRequest], None], places: Places) -> None:
+    def __init__(self, prepare: Callable[[GenerationRequest], None], places: WaitingPlaces) -> None:
         """`prepare` blocks until everything is loaded that a request needs; it is called from several threads."""
         self._prepare = prepare
         self._places = places

@@ -13,7 +13,7 @@ from models.weights.prompts import PromptLimits
 from processes.threads import in_thread
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
-from runners.host.preparations import Places, Preparations
+from runners.host.preparations import Preparations, WaitingPlaces
 from runners.token_opt.request_queue import TokenOptQueue
 
 
@@ -26,7 +26,7 @@ class RunningModel:
         model: LoadedModel,
         limits: EngineLimits,
         observer: EngineObserver | None,
-        places: Places,
+        places: WaitingPlaces,
         helpers: ExitStack,
     ) -> None:
         """`helpers` ends the other processes that compute the model."""

@@ -16,7 +16,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.trials import first_image_failed, task_inputs
+from runners.trial_requests import first_image_failed, task_inputs
 
 STEPS = 2
 EXPERTS_STEPS = 4

@@ -22,13 +22,13 @@ import torch
 import torch.distributed as dist
 
 from core.errors import LoadFailed, OutOfMemory
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.weights.devices import devices_from
 from models.weights.loading import LoadedModel
 from runners.engine.lost_device import end_process
 from runners.parallel.building import weights_of
 from runners.parallel.helper import DONE, OUT_OF_MEMORY
-from runners.parallel.messages import Gone, described, share
+from runners.parallel.messages import Gone, as_json, share
 from runners.parallel.processes import Helper
 from runners.parallel.rank import PASS_S, Rank
 
@@ -101,7 +101,7 @@ class Group:
         @functools.wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
             tensors: list[torch.Tensor] = []
-            order = {"name": name, "arguments": described((args, kwargs), tensors)}
+            order = {"name": name, "arguments": as_json((args, kwargs), tensors)}
 
             def take_part() -> Any:
                 share(tensors)
@@ -171,7 +171,7 @@ def start_group(model: LoadedModel, device: str, size: int) -> Group:
 
 def denoiser_names(model: LoadedModel) -> list[str]:
     """Return the names of a model's components that denoise; Wan 2.2 has two."""
-    names = dict.fromkeys(part.component for part in model.family.parts if part.stage is Stage.DENOISE)
+    names = dict.fromkeys(part.component for part in model.family.parts if part.stage is CallStage.DENOISE)
     return [name for name in names if model.components.get(name) is not None]
 
 

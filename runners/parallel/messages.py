@@ -57,7 +57,7 @@ class Channel:
         self._connection.close()
 
 
-def described(value: Any, tensors: list[torch.Tensor]) -> Any:
+def as_json(value: Any, tensors: list[torch.Tensor]) -> Any:
     """Return a module's arguments as JSON. Their tensors are appended to `tensors`, in the same order as by `restored`.
 
     Raises TypeError for values that are not data.
@@ -66,9 +66,9 @@ def described(value: Any, tensors: list[torch.Tensor]) -> Any:
         tensors.append(value)
         return {"tensor": list(value.shape), "dtype": name_of(value.dtype), "host": value.device.type == "cpu"}
     if isinstance(value, (list, tuple)):
-        return {type(value).__name__: [described(each, tensors) for each in value]}
+        return {type(value).__name__: [as_json(each, tensors) for each in value]}
     if isinstance(value, dict):
-        return {"dict": {name: described(each, tensors) for name, each in value.items()}}
+        return {"dict": {name: as_json(each, tensors) for name, each in value.items()}}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"{type(value).__name__} cannot be handed to another process")

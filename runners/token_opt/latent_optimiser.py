@@ -40,7 +40,7 @@ START_NOISE = 0.7
 
 
 @dataclass(frozen=True)
-class Progress:
+class IterationDone:
     """Emitted after each iteration, which is 1-based."""
 
     iteration: int
@@ -72,7 +72,7 @@ class LatentOptimiser:
         pixels = json.loads(Path(folder, "preprocessor_config.json").read_text(encoding="utf-8"))
         return cls(vae, clip, model.components["tokenizer"], pixels, model.device)
 
-    def generate(self, request: GenerationRequest, seed: int) -> Iterator[Progress | Image.Image]:
+    def generate(self, request: GenerationRequest, seed: int) -> Iterator[IterationDone | Image.Image]:
         """Yield after each iteration, so that a caller may stop there, and the image at the end."""
         assert request.image is not None
         assert request.mask is not None
@@ -87,7 +87,7 @@ class LatentOptimiser:
                 (latents.grad,) = torch.autograd.grad(self._loss(latents, image, mask, text, generator), latents)
                 optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - iteration / request.iterations) + LAST_RATE
                 optimizer.step()
-                yield Progress(iteration + 1)
+                yield IterationDone(iteration + 1)
         with torch.no_grad():
             yield self._to_image(self._composite(self._vae.decode(latents).sample, image, mask))
 

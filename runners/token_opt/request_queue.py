@@ -19,7 +19,7 @@ from core.generation.request import GenerationRequest
 from models.catalogue.addons import TokenOptSpec
 from models.weights.devices import use_device
 from models.weights.loading import LoadedModel
-from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
+from runners.token_opt.latent_optimiser import IterationDone, LatentOptimiser
 
 log = logging.getLogger("jubako.token_opt")
 
@@ -120,7 +120,7 @@ class _RequestThread:
     def _generate(self, index: int) -> None:
         request, seed = self._request, self._request.seed + index
         for reached in self._optimiser().generate(request, seed):
-            if not isinstance(reached, Progress):
+            if not isinstance(reached, IterationDone):
                 self._emit(Picture(index, seed, reached))
             elif request.progress:
                 self._emit(Step(index, reached.iteration, request.iterations))

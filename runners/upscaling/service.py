@@ -17,7 +17,7 @@ from models.catalogue.pointing.pointers import pointer
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
 from processes.loading_service import answer_to_load
-from runners.host.front import put_in_front
+from runners.host.middleware import put_in_front
 from runners.upscaling.host import UpscalerHost
 from runners.upscaling.wire import SERVICE, AskedTile, decode_tile
 from settings import Settings
@@ -41,7 +41,7 @@ class TileFrame(bentoml.IODescriptor):
             raise BadInput("the frame is not a tile") from error
 
 
-class Pixels(IORootModel[list[bytes]]):
+class TilePixels(IORootModel[list[bytes]]):
     """The pixels of a batch of one."""
 
     @classmethod
@@ -88,7 +88,7 @@ def upscaler_service(settings: Settings) -> Any:
 
         @bentoml.api(
             input_spec=TileFrame,
-            output_spec=Pixels,
+            output_spec=TilePixels,
             batchable=True,
             max_batch_size=TILES_A_PASS,
             max_latency_ms=LONGEST_S * 1000,

@@ -1,7 +1,7 @@
 """The planner that needs no language model: deterministic, offline and fast.
 
 It finds beats, cast and places (`beats`, `cast`), arranges them (`arc`), and writes prompts in free words, or for a
-model with a small vocabulary in its words (`casting`).
+model with a small vocabulary in its words (`vocabulary_prompts`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from storyboard.planning.arc import Moment, arc_of
 from storyboard.planning.beats import beats_of, cleaned
 from storyboard.planning.cast import cast_of
-from storyboard.planning.casting import Casting
 from storyboard.planning.vocabulary import vocabulary_of
+from storyboard.planning.vocabulary_prompts import VocabularyPrompts
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, PlanRequest, Scene
 
 NAME = "builtin"
@@ -41,7 +41,7 @@ def scenes_of(request: PlanRequest) -> list[Scene]:
     if vocabulary is None:
         prompts = _in_free_words(moments, request.trigger, rng)
     else:
-        prompts = Casting(vocabulary, cast.hero, story, request.trigger).prompts(moments, rng)
+        prompts = VocabularyPrompts(vocabulary, cast.hero, story, request.trigger).prompts(moments, rng)
     return [
         Scene(number, prompt, moment.caption)
         for number, (prompt, moment) in enumerate(zip(prompts, moments, strict=True), 1)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from storyboard.planning.casting import Casting, Pictured
 from storyboard.planning.vocabulary import Vocabulary, vocabulary_of
+from storyboard.planning.vocabulary_prompts import Pictured, VocabularyPrompts
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, PlanRequest, Scene
 
 MAX_TEXT_CHARS = 300
@@ -134,11 +134,11 @@ class CastOutline(_Outline):
             caption=(Text, ...),
         )
         super().__init__(request, list[scene], _FEW_WORDS)
-        self._casting = Casting(vocabulary, "", request.story, request.trigger)
+        self._prompts = VocabularyPrompts(vocabulary, "", request.story, request.trigger)
 
     def read(self, answer: str) -> list[Scene]:
         scenes = self._scenes(answer)
-        prompts = self._casting.said(Pictured(scene.concept, scene.colour, scene.caption) for scene in scenes)
+        prompts = self._prompts.said(Pictured(scene.concept, scene.colour, scene.caption) for scene in scenes)
         return [
             Scene(number, prompt, scene.caption)
             for number, (prompt, scene) in enumerate(zip(prompts, scenes, strict=True), 1)

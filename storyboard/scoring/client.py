@@ -7,7 +7,7 @@ import json
 
 from models.catalogue.sources import Source
 from processes.loading_service import FRAME, LoadingService, Messages
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 from storyboard.scoring.wire import encode_asked
 
 TIMEOUT_S = 60.0
@@ -24,7 +24,7 @@ class ScorerClient:
         """`url` is `http://host:port`, or `file:///path` for a Unix socket."""
         self._service = LoadingService(url, "runner-scorer", _MESSAGES)
 
-    async def compare(self, source: Source, pair: Pair) -> float:
+    async def compare(self, source: Source, pair: ImageTextPair) -> float:
         """Return the cosine of a pair by a CLIP, -1 to 1.
 
         Raises Busy when the scorer does not answer, and LoadFailed, which says what the operator can do.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from models.catalogue.sources import Source
-from storyboard.scoring.pairs import Asked, Pair
+from storyboard.scoring.pairs import ImageTextPair, ScoringRequest
 
 if TYPE_CHECKING:
     from storyboard.scoring.clip_model import ClipScoringModel
@@ -26,18 +26,18 @@ class ClipHost:
         """Load a CLIP, unless it is loaded. Raises LoadFailed with what to do, or InvalidRequest for the device."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._clip, source)
 
-    async def compare(self, source: Source, pair: Pair) -> float:
+    async def compare(self, source: Source, pair: ImageTextPair) -> float:
         """Return the cosine of a pair, -1 to 1. Raises as `load` does."""
         return (await self.cosines([(source, pair)]))[0]
 
-    async def cosines(self, asked: Sequence[Asked]) -> list[float]:
+    async def cosines(self, asked: Sequence[ScoringRequest]) -> list[float]:
         """Return the cosine of each pair, -1 to 1, computing those of one CLIP together. Raises as `load` does."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._cosines, asked)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _cosines(self, asked: Sequence[Asked]) -> list[float]:
+    def _cosines(self, asked: Sequence[ScoringRequest]) -> list[float]:
         cosines: dict[int, float] = {}
         for source in dict.fromkeys(source for source, _ in asked):
             places = [place for place, (wanted, _) in enumerate(asked) if wanted == source]

@@ -16,7 +16,7 @@ from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path, refuse_pickles
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 
 
 class ClipScoringModel:
@@ -44,7 +44,7 @@ class ClipScoringModel:
             return cls(model.to(device), tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
 
     @torch.no_grad()
-    def cosines(self, pairs: Sequence[Pair]) -> list[float]:
+    def cosines(self, pairs: Sequence[ImageTextPair]) -> list[float]:
         """Return the cosine of each pair, -1 to 1: one forward for all pictures, one for all texts. Blocks."""
         images, texts = zip(*pairs, strict=True)
         cosines: list[float] = (self.embed_images(images) * self._embed_texts(texts)).sum(-1).tolist()

@@ -6,6 +6,6 @@ from PIL import Image
 
 from models.catalogue.sources import Source
 
-Pair = tuple[Image.Image, str]
-Asked = tuple[Source, Pair]
+ImageTextPair = tuple[Image.Image, str]
+ScoringRequest = tuple[Source, ImageTextPair]
 """A pair, and the CLIP that is to compare it."""

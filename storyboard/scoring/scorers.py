@@ -12,7 +12,7 @@ from models.catalogue.catalogue import unknown_words
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 from settings.sections.stories import StoryOptions
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 
 OPENAI_CLIP = Source(repo="openai/clip-vit-large-patch14")
 OWN_THRESHOLD = 0.7
@@ -30,7 +30,7 @@ times cosines: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/),
 prompt. Filters of training data are stricter: LAION-400M kept captions that reach 0.3 with the smaller ViT-B/32.
 """
 
-Compare = Callable[[Source, Pair], Awaitable[float]]
+Compare = Callable[[Source, ImageTextPair], Awaitable[float]]
 """Returns the cosine of a pair by a CLIP, -1 to 1. Raises Busy."""
 
 

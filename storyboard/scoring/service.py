@@ -12,7 +12,7 @@ from models.catalogue.sources import Source
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
 from processes.loading_service import answer_to_load
-from runners.host.front import put_in_front
+from runners.host.middleware import put_in_front
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.wire import decode_asked

@@ -6,7 +6,7 @@ from PIL import Image
 from pydantic import BaseModel, PositiveInt
 
 from models.catalogue.sources import Source
-from storyboard.scoring.pairs import Asked, Pair
+from storyboard.scoring.pairs import ImageTextPair, ScoringRequest
 
 
 class _Header(BaseModel):
@@ -15,14 +15,14 @@ class _Header(BaseModel):
     text: str
 
 
-def encode_asked(source: Source, pair: Pair) -> bytes:
+def encode_asked(source: Source, pair: ImageTextPair) -> bytes:
     """Write a pair, and the CLIP that is to compare it."""
     image, text = pair
     header = _Header(source=source, size=image.size, text=text).model_dump_json().encode()
     return b"".join((header, b"\n", image.convert("RGB").tobytes()))
 
 
-def decode_asked(frame: bytes) -> Asked:
+def decode_asked(frame: bytes) -> ScoringRequest:
     """Read a pair and its CLIP. Raises ValueError for invalid bytes, before memory of a claimed size is allocated."""
     line, _, pixels = frame.partition(b"\n")
     header = _Header.model_validate_json(line)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from core.generation.events import Clip
-from gateway.media.videos import MP4, encode_video
-from tests.support.engine.followed import gif
+from gateway.media.video_encoding import MP4, encode_video
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.replica import Replica
 from tests.support.servers.serving import decoded, parse_events, photo, png, wait_for
 from tests.support.web import client_of

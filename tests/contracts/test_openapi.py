@@ -12,7 +12,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.contracts import CONTRACTS
-from api.describing.errors import error_codes
+from api.openapi_description.errors import error_codes
 from tests.support.descriptions import shortened_description
 from tests.support.servers.serving import wait_for
 from tests.support.web import WEB

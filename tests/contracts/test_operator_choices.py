@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.catalogue.serving.served import CHARACTER
+from models.catalogue.serving.served_models import CHARACTER
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import half_mask, photo, png, wait_for
 from tests.support.storyboard.stories import write_story_catalogue

@@ -19,11 +19,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.packing import BASE_IMAGE
-from settings.page import written
+from settings.configuration_page import written
 from tests.support.servers.serving import free_port
 from tests.support.surroundings.containers import can_build
 from tools.supply import audit
-from tools.supply.images import unpacked
+from tools.supply.container_images import unpacked
 from tools.supply.licences import PAGE, is_permissive, table
 from tools.supply.lock import LOCK, ROOT, UI_FOLDER, UI_LOCK, pins
 from tools.supply.sbom import bill_of

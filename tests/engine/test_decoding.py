@@ -13,14 +13,14 @@ import torch
 from core.generation.events import Failed
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.memory.options import Memory
 from models.catalogue.memory.parallel import Parallel
 from models.weights.loading import LoadedModel
-from runners.host import decoding
-from runners.host.decoding import ROUNDED_GIB, within_memory
+from runners.host import decode_limits
+from runners.host.decode_limits import ROUNDED_GIB, within_memory
 from runners.options import EngineLimits
 from tests.support.engine.drawing import SIZE_PX, draw, draw_together, largest_difference, pictures, request
 from tests.support.engine.engines import running
@@ -55,7 +55,7 @@ async def test_decoding_has_a_budget_of_its_own(tiny_model: LoadedModel) -> None
     with running(tiny_model, decode_tokens=3 * TOKENS) as (engine, recorder):
         events = await draw(engine, request(num_images=8))
     assert len(pictures(events)) == 8
-    assert recorder.samples("vae", Stage.DECODE) == [3, 3, 2]
+    assert recorder.samples("vae", CallStage.DECODE) == [3, 3, 2]
     assert max(recorder.denoising) == 8
 
 
@@ -68,7 +68,7 @@ async def test_what_is_larger_than_the_budget_is_decoded_in_tiles(tiny_model: Lo
         drawn = await draw_together(engine, [request(seed=seed) for seed in range(2)])
     assert [picture.tiled for events in drawn for picture in pictures(events)] == [True, True]
     assert set(asked) <= {n * m for n in range(1, TILE + 1) for m in range(1, TILE + 1)}
-    assert recorder.samples("vae", Stage.DECODE) == [1, 1]
+    assert recorder.samples("vae", CallStage.DECODE) == [1, 1]
     assert not recorder.failed
     assert not vae.use_tiling
 
@@ -93,7 +93,7 @@ def test_how_much_may_be_decoded_follows_from_the_memory_beside_the_weights(
     assert entry.figures is not None
     offloaded = entry.model_copy(update={"memory": Memory(offload="model")})
     spread = entry.model_copy(update={"components": {"vae": "cuda:1"}})
-    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: 80.0)
+    monkeypatch.setattr(decode_limits, "device_memory_gib", lambda _device: 80.0)
     held_gib = {"cuda:0": entry.figures.all_weights_gib, "cuda:1": entry.figures.weights_gib["vae"]}
     monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, device: held_gib[device])
     on_gpu = replace(tiny_model, device=torch.device("cuda", 0))
@@ -111,8 +111,8 @@ def test_a_decoder_beside_a_helper_of_its_model_has_what_that_leaves(
 ) -> None:
     flux, limits = load_catalogue(*SHIPPED).get("flux-dev"), EngineLimits(batch_tokens=1)
     assert flux.figures is not None
-    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: 80.0)
-    monkeypatch.setattr(decoding, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    monkeypatch.setattr(decode_limits, "device_memory_gib", lambda _device: 80.0)
+    monkeypatch.setattr(decode_limits, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
     vae_gib = flux.figures.weights_gib["vae"]
     monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, _device: vae_gib)
     model = replace(tiny_model, device=torch.device("cuda", 0), elsewhere={"vae": "cuda:1"})
@@ -128,7 +128,7 @@ def decoded_at_once(
     """Return how many default images of a model, on a card of this size, may be decoded together."""
     figures = entry.figures
     assert figures is not None
-    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: total_gib)
+    monkeypatch.setattr(decode_limits, "device_memory_gib", lambda _device: total_gib)
     monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, _device: figures.all_weights_gib)
     on_gpu = replace(model, device=torch.device("cuda", 0))
     tokens = within_memory(entry, on_gpu, EngineLimits(batch_tokens=1), bounds).decode_tokens

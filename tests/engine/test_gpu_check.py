@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.gpu.figures import table
-from benchmarks.gpu.plan import STAGES, TOTAL_S
+from benchmarks.gpu.stages import STAGES, TOTAL_S
 
 ROOT = Path(__file__).parents[2]
 CARRIED = ROOT / "benchmarks/gpu/requirements.txt"
@@ -36,8 +36,8 @@ USED_IF_THERE = {
 RUN = """
 import json, sys
 from importlib.metadata import packages_distributions
-from benchmarks.gpu.plan import STAGES
-from benchmarks.gpu.stage import run
+from benchmarks.gpu.stages import STAGES
+from benchmarks.gpu.run_stages import run
 for stage in STAGES:
     run(stage, full=False)
 names = {module.partition(".")[0] for module in sys.modules}

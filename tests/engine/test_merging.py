@@ -8,14 +8,14 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from runners.engine.passes.merging import finite_samples, merge, samples_of, split
 from runners.engine.passes.module_calls import ModuleCall, Operation
 
-PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
-SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))
-STACKED = Part("module", Stage.DENOISE, stacked=frozenset({"layers"}))
-LISTS = Part("module", Stage.DENOISE, listed=frozenset({"x", "shapes"}), ragged=frozenset({"texts"}))
+PADDED = Part("module", CallStage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
+SHARED = Part("module", CallStage.DENOISE, shared=frozenset({"ids"}))
+STACKED = Part("module", CallStage.DENOISE, stacked=frozenset({"layers"}))
+LISTS = Part("module", CallStage.DENOISE, listed=frozenset({"x", "shapes"}), ragged=frozenset({"texts"}))
 
 
 class Module(torch.nn.Module):
@@ -134,7 +134,7 @@ def test_ragged_lists_share_whatever_their_lengths() -> None:
 
 def test_a_time_is_one_per_sample() -> None:
     guided, plain = calls(
-        Part("module", Stage.DENOISE),
+        Part("module", CallStage.DENOISE),
         {"x": latents(2), "timestep": torch.tensor(981)},
         {"x": latents(), "timestep": torch.tensor([7.5])},
     )
@@ -143,7 +143,7 @@ def test_a_time_is_one_per_sample() -> None:
 
 
 def test_fixed_arguments_stand_beside_those_of_the_pipeline() -> None:
-    part = Part("module", Stage.ENCODE, fixed={"use_cache": False})
+    part = Part("module", CallStage.ENCODE, fixed={"use_cache": False})
     asked, unasked = calls(part, {"x": latents(), "use_cache": True}, {"x": latents()})
     assert asked.signature == unasked.signature
     assert merge([asked, unasked])["use_cache"] is False
@@ -165,20 +165,20 @@ def test_lists_with_an_entry_per_sample_are_split_like_tensors() -> None:
 
 def test_lists_of_whole_batches_are_split_entry_by_entry() -> None:
     """ControlNets answer with a list of residuals, which may be as long as the batch."""
-    one, other = calls(Part("module", Stage.DENOISE), {"x": latents()}, {"x": latents()})
+    one, other = calls(Part("module", CallStage.DENOISE), {"x": latents()}, {"x": latents()})
     first, second = split([torch.tensor([1, 2]), torch.tensor([3, 4])], [one, other])
     assert [[own.tolist() for own in residuals] for residuals in (first, second)] == [[[1], [3]], [[2], [4]]]
 
 
 def test_lists_of_whole_batches_of_a_controlnet_that_takes_lists() -> None:
-    part = Part("controlnet", Stage.CONTROL, listed=frozenset({"shapes"}))
+    part = Part("controlnet", CallStage.CONTROL, listed=frozenset({"shapes"}))
     one, other = calls(part, *({"x": latents(), "shapes": [(1, 4, 4)]} for _ in range(2)))
     first, second = split([torch.tensor([1, 2]), torch.tensor([3, 4])], [one, other])
     assert [[own.tolist() for own in residuals] for residuals in (first, second)] == [[[1], [3]], [[2], [4]]]
 
 
 def test_empty_options_are_none() -> None:
-    part = Part("module", Stage.DENOISE)
+    part = Part("module", CallStage.DENOISE)
     empty, none = calls(part, {"x": latents(), "options": {}}, {"x": latents(), "options": None})
     assert empty.signature == none.signature
     assert merge([empty, none]).keys() == {"x"}
@@ -186,14 +186,14 @@ def test_empty_options_are_none() -> None:
 
 def test_numbers_have_the_axes_of_what_they_multiply() -> None:
     for axes in (3, 4):
-        part = Part("module", Stage.CONTROL, numbers=frozenset({"scale"}), number_axes=axes)
+        part = Part("module", CallStage.CONTROL, numbers=frozenset({"scale"}), number_axes=axes)
         merged = merge(calls(part, {"x": latents(2), "scale": 0.5}, {"x": latents(), "scale": 2.0}))
         assert merged["scale"].shape == (3,) + (1,) * (axes - 1)
         assert merged["scale"].flatten().tolist() == [0.5, 0.5, 2.0]
 
 
 def test_distributions_are_split_by_their_moments() -> None:
-    guided, plain = calls(Part("vae", Stage.ENCODE), {"x": latents(2)}, {"x": latents()})
+    guided, plain = calls(Part("vae", CallStage.ENCODE), {"x": latents(2)}, {"x": latents()})
     moments = torch.randn(3, 8, 4, 4)
     first, second = split(DiagonalGaussianDistribution(moments), [guided, plain])
     assert torch.equal(first.mode(), moments[:2, :4])
@@ -202,7 +202,7 @@ def test_distributions_are_split_by_their_moments() -> None:
 
 def test_distributions_are_sampled_with_a_seed_or_not_at_all() -> None:
     """SD3's pipeline for ControlNets samples without one."""
-    (call,) = calls(Part("vae", Stage.ENCODE), {"x": latents()})
+    (call,) = calls(Part("vae", CallStage.ENCODE), {"x": latents()})
     moments = torch.randn(1, 8, 4, 4)
     (known,) = split(DiagonalGaussianDistribution(moments), [call])
     assert torch.equal(known.sample(), moments[:, :4])
@@ -226,7 +226,7 @@ def test_entries_of_lists_are_judged_one_by_one() -> None:
 
 
 def test_a_module_that_casts_answers_in_the_dtype_it_was_given() -> None:
-    (call,) = calls(Part("vae", Stage.DECODE, casts=True), {"x": latents().half()})
+    (call,) = calls(Part("vae", CallStage.DECODE, casts=True), {"x": latents().half()})
     assert merge([call])["x"].dtype == torch.float32
     answer, count = call.answered((torch.zeros(1, 3), torch.arange(2)))
     assert [answer.dtype, count.dtype] == [torch.float16, torch.int64]

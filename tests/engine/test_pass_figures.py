@@ -10,11 +10,11 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from processes.machine.nvml import CardReading
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
-from runners.host import cards as cards_room
+from runners.host import card_figures
 from runners.host.metrics import MetricsObserver
 from tests.support.engine.drawing import draw_together, request
 from tests.support.engine.recorder import Recorder
@@ -48,7 +48,7 @@ def test_passes_know_their_budget_and_the_gap_before_them(tiny_model: Any) -> No
     without = [number for number, each in enumerate(seen.passes) if each.idle_s is None]
     first, second = without
     assert first == 0
-    assert seen.passes[second - 1].part.stage is Stage.DECODE
+    assert seen.passes[second - 1].part.stage is CallStage.DECODE
     gaps = [each.idle_s for each in seen.passes if each.idle_s is not None]
     assert min(gaps) >= 0
     assert len(seen.copied_s) == 2
@@ -76,13 +76,13 @@ def test_the_time_of_a_model_is_counted_by_what_it_was_for(tiny_model: Any) -> N
 def test_a_card_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     """With stand-ins for what needs a card: torch's figures of it, and NVML's reading."""
     properties = SimpleNamespace(uuid="1b2c", total_memory=80 * 2**30)
-    monkeypatch.setattr(cards_room, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    monkeypatch.setattr(card_figures, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: (1 + int(device[-1])) * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 2 * 2**30)
-    monkeypatch.setattr(cards_room, "reading", lambda uuid: {"GPU-1b2c": CardReading(0.5, 60, 70.0)}[uuid])
-    found = cards_room.cards()
+    monkeypatch.setattr(card_figures, "reading", lambda uuid: {"GPU-1b2c": CardReading(0.5, 60, 70.0)}[uuid])
+    found = card_figures.cards()
     assert list(found) == ["cuda:0", "cuda:1"]
     assert found["cuda:1"].model_dump() == {
         "allocated_gib": 2.0,
@@ -97,4 +97,4 @@ def test_a_card_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_machine_without_cards_has_none() -> None:
     if not torch.cuda.is_available():
-        assert cards_room.cards() == {}
+        assert card_figures.cards() == {}

@@ -11,9 +11,9 @@ from core.generation.request import Task
 from core.generation.step_cache import StepCache
 from runners.engine.step_cache import policy
 from runners.engine.step_cache.policy import Policy
+from tests.support.engine.animation_videos import animated
 from tests.support.engine.drawing import draw, request
 from tests.support.engine.engines import running
-from tests.support.engine.followed import animated
 from tests.support.engine.parity import load_tiny
 
 STEPS, FRAMES, AT_ONCE = 12, 9, 5

@@ -7,10 +7,10 @@ import json
 from core.generation.animation import VIDEOS
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
-from jobs.inputs import content_digest, plain_fields, restored_fields, store_inputs
+from jobs.inputs import plain_fields, request_digest, restored_fields, store_inputs
 from storage.client import Storage
+from tests.support.engine.animation_videos import video
 from tests.support.engine.drawing import request
-from tests.support.engine.followed import video
 
 WANTED = request(
     Task.IMAGE_TO_VIDEO,
@@ -25,7 +25,7 @@ WANTED = request(
 
 
 def digest(wanted: GenerationRequest) -> str:
-    return content_digest("alice", wanted, "mp4", 90)
+    return request_digest("alice", wanted, "mp4", 90)
 
 
 async def test_they_come_back_as_they_were(storage: Storage) -> None:

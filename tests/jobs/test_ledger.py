@@ -11,14 +11,14 @@ import pytest
 
 from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
-from jobs.job import Job, JobState, Result
+from jobs.job import Job, JobState, StoredResult
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
 from tests.support.surroundings.redis_server import RedisServer, redis_server
 
 LONG = timedelta(hours=1)
-RESULT = Result(key="generations/a.png", media_type="image/png", seed=1)
+RESULT = StoredResult(key="generations/a.png", media_type="image/png", seed=1)
 
 
 def job(**changes: object) -> Job:

@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from processes.draining import RESTARTING
+from processes.drain_middleware import RESTARTING
 from tests.support.raw_sockets import opened
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import wait_for, write_tiny_catalogue

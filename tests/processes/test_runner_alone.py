@@ -20,8 +20,8 @@ from core.generation.request import GenerationRequest, Task
 from gateway.runner_client import RunnerClient
 from gateway.runner_load import tokens_of
 from gateway.runner_pool import RunnerPool
-from models.catalogue.serving.served import served_catalogue
-from processes.connection import IDLE_S, open_session
+from models.catalogue.serving.served_models import served_catalogue
+from processes.service_session import IDLE_S, open_session
 from runners.remote import remote_runners
 from runners.service import service_alone
 from runners.wire import BadFrameError, decode_request, encode_request

@@ -19,10 +19,10 @@ import pytest
 
 from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
-from processes.connection import open_session
+from processes.service_session import open_session
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 from tests.support.pickles import PICKLE, Attack
 from tests.support.servers.process_tree import started_by
 from tests.support.servers.serving import ROOT, free_port, photo, wait_for
@@ -123,7 +123,7 @@ class TestTheServer:
     async def test_scores_as_here_and_calls_of_all_stories_share_batches(
         self, served: tuple[str, int], tiny_clip_source: Source
     ) -> None:
-        pairs: list[Pair] = [(noise(seed), f"text {seed}") for seed in range(40)]
+        pairs: list[ImageTextPair] = [(noise(seed), f"text {seed}") for seed in range(40)]
         async with client(served[0]) as one, client(served[0]) as other:
             for pair in pairs[:14]:  # BentoML learns from so many how long a batch takes; they are run one by one.
                 await one.compare(tiny_clip_source, pair)

@@ -21,7 +21,7 @@ from models.miniature.evaluate import load as load_miniature
 from settings.sections.stories import StoryOptions
 from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.clip_model import ClipScoringModel
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 from storyboard.scoring.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
 from tests.support.servers.serving import photo
 from tests.support.storyboard.clips import MINIATURE, noise
@@ -54,7 +54,12 @@ class TestClip:
 
     def test_a_pair_scores_the_same_in_every_batch(self, tiny_clip_source: Source) -> None:
         clip = ClipScoringModel.load(tiny_clip_source, "cpu")
-        pairs: list[Pair] = [(noise(1), "a"), (noise(2, 90), "c"), (noise(4), "a longer text"), (noise(4), "b")]
+        pairs: list[ImageTextPair] = [
+            (noise(1), "a"),
+            (noise(2, 90), "c"),
+            (noise(4), "a longer text"),
+            (noise(4), "b"),
+        ]
         alone = [clip.cosines([pair])[0] for pair in pairs]
         assert clip.cosines(pairs) == pytest.approx(alone, abs=1e-5)
         assert len({round(score, 4) for score in alone}) == len(pairs)

@@ -25,7 +25,7 @@ from gateway.upscaling import NO_MODEL, Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.figures import Figures
 from models.catalogue.resolving.deadlines import work_s
-from models.catalogue.serving.served import CHARACTER, served_catalogue
+from models.catalogue.serving.served_models import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from runners.upscaling.wire import AskedTile
@@ -39,7 +39,7 @@ from storyboard.planning.builtin import BuiltinPlanner
 from storyboard.resolved_story import seed_of
 from storyboard.scenes import Plan, PlanRequest
 from storyboard.scoring.clip_host import ClipHost
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 from storyboard.scoring.scorers import OWN_THRESHOLD
 from storyboard.story import Story
 from tests.support.engine.drawing import largest_difference, photo
@@ -449,12 +449,12 @@ def falling(prompt: str, *scores: float) -> Scores:
 
 
 class Away:
-    async def compare(self, clip: Source, pair: Pair) -> float:
+    async def compare(self, clip: Source, pair: ImageTextPair) -> float:
         raise Busy("the scorer is away")
 
 
 class Broken:
-    async def compare(self, clip: Source, pair: Pair) -> float:
+    async def compare(self, clip: Source, pair: ImageTextPair) -> float:
         raise InvalidRequest("clip", "clip is broken")
 
 
@@ -464,7 +464,7 @@ class Slow:
     def __init__(self, *texts: str) -> None:
         self._texts = texts
 
-    async def compare(self, clip: Source, pair: Pair) -> float:
+    async def compare(self, clip: Source, pair: ImageTextPair) -> float:
         if pair[1] in self._texts:
             await asyncio.Event().wait()
         return 1.0

@@ -13,7 +13,7 @@ from core.generation.request import GenerationRequest, Task
 from jobs.job import GENERATION, Job
 from storyboard.files.bundle import files_of, zipped
 from storyboard.files.lettering import font_for, lines_of
-from storyboard.files.pages import pdf
+from storyboard.files.pdf import pdf
 from storyboard.files.sheet import BADGE_PX, CELL_PX, PAPER, columns_for, contact_sheet
 from storyboard.frames import Frame, Storyboard
 from storyboard.scenes import Plan, Scene

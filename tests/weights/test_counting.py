@@ -16,15 +16,15 @@ from transformers import T5Config, T5EncoderModel
 
 from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from models.catalogue.memory.figures import FILE
 from models.weights.counting import __main__ as counting
-from models.weights.counting.calls import decoding, denoising
 from models.weights.counting.count import controlnets_gib, counted
 from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.modules import architectures, built, weights_bytes
 from models.weights.counting.peak import need_of
-from models.weights.counting.storing import quantized_bytes
+from models.weights.counting.stored_weights import quantized_bytes
+from models.weights.counting.traced_calls import decoding, denoising
 from runners.engine.passes.module_calls import Operation
 
 CATALOGUE = load_catalogue(*SHIPPED)
@@ -92,7 +92,7 @@ def test_decoded_layers_are_counted_as_the_engine_does() -> None:
     entry = CATALOGUE.get("qwen-image-layered")
     assert entry.figures is not None
     vae = built(architectures().models[entry.id]["vae"], torch.bfloat16)
-    part = next(part for part in entry.family_spec.parts if part.stage is Stage.DECODE)
+    part = next(part for part in entry.family_spec.parts if part.stage is CallStage.DECODE)
     call = Operation(part, vae).call((), decoding(entry, vae, 1), {})
     assert call.samples == 4
     assert entry.figures.decoder_latents == call.tokens

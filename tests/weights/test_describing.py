@@ -23,14 +23,14 @@ from models.__main__ import main
 from models.catalogue.catalogue import load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.pointing import pointed
-from models.catalogue.pointing.looking import Permissions
+from models.catalogue.pointing import pointed_entries
+from models.catalogue.pointing.description_process import Permissions
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.showing.as_yaml import entry_yaml
 from models.catalogue.sources import Source
-from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
 from models.weights.describing.templates import shipped
+from models.weights.describing.url_files import downloaded
 from models.weights.fetching.explanations import explained_fetch
 from models.weights.loading import load
 from settings import settings
@@ -46,7 +46,7 @@ from tests.tiny.undeclared import BUILDERS, tiny_undeclared
 
 SERVED = """
 import json, sys
-from models.catalogue.pointing.pointed import whole_catalogue
+from models.catalogue.pointing.pointed_entries import whole_catalogue
 from settings import settings
 catalogue = whole_catalogue(sys.argv[1:], settings())
 print(json.dumps([catalogue.get(text).model_dump(mode="json") for text in sys.argv[1:]]))
@@ -520,7 +520,7 @@ def test_a_checkpoint_without_its_largest_text_encoder_needs_as_much(
 def test_the_command_prints_what_would_be_served(
     tinies: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pointed, "look_at", here)
+    monkeypatch.setattr(pointed_entries, "describe_in_subprocess", here)
     monkeypatch.setenv("JUBAKO_MODEL_CACHE", str(tmp_path / "cache"))
     settings.cache_clear()
     folder = str(tinies("stable-diffusion"))

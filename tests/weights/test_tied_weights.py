@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from models.weights.counting.modules import weights_bytes
-from models.weights.counting.storing import cast_bytes, grouped_bytes, quantized_bytes
+from models.weights.counting.stored_weights import cast_bytes, grouped_bytes, quantized_bytes
 from models.weights.memory.casting import cast_layers, store_in
 from models.weights.memory.offloading import group_layers
 

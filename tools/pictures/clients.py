@@ -1,5 +1,5 @@
 """`python -m tools.pictures.clients FOLDER` has other people's programs generate images, and writes pictures of
-them into docs/.
+them into docs/pictures/.
 
 FOLDER has the environments of these programs, which tools/need-pictured-clients makes.
 """
@@ -23,7 +23,7 @@ from tests.support.browser import browsing
 from tests.support.servers.replica import replica
 from tests.support.servers.serving import free_port, wait_for
 from tests.support.web import WEB
-from tools.pictures.page import keep
+from tools.pictures.ui_page import keep
 
 NOTEBOOK_PX, CHAT_PX, SETTINGS_PX = (900, 530), (900, 520), (1100, 800)
 CELLS = (

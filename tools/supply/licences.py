@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from settings.page import written
+from settings.configuration_page import written
 from tools.supply.lock import ROOT, UI_FOLDER, UI_LOCK, pins
 
 PAGE = ROOT / "docs" / "licences.md"

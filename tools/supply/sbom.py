@@ -22,7 +22,7 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
-from tools.supply.images import unpacked
+from tools.supply.container_images import unpacked
 from tools.supply.lock import UI_FOLDER
 
 SCHEMA = SchemaVersion.V1_6

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from PIL import Image
 
-from ui.files import new_folder
-from ui.generating.story_stage import StoryStage
-from ui.parameters import parameters_of
+from ui.generating.story_progress_display import StoryProgressDisplay
+from ui.image_parameters import parameters_of
+from ui.temporary_files import new_folder
 
 KEPT = (
     "prompt",
@@ -42,7 +42,7 @@ class DrawnStory:
     """References that every frame follows."""
 
     @classmethod
-    def of(cls, asked: Mapping[str, Any], files: Sequence[Path], stage: StoryStage) -> tuple[Self, Path]:
+    def of(cls, asked: Mapping[str, Any], files: Sequence[Path], display: StoryProgressDisplay) -> tuple[Self, Path]:
         """Return the story and its sheet; `files` are the frames, the sheet, and the references that were drawn."""
         # The sheet has the story's own seed.
         at = next(place for place, file in enumerate(files) if file.stem.endswith(f"-{asked['seed']}"))
@@ -50,10 +50,12 @@ class DrawnStory:
         names = [each["name"] for each in asked.get("characters") or ()]
         references = [*map(Path, asked.get("images") or ()), *drawn]
         # Some frames may be missing after a deadline.
-        numbers = sorted(stage.frames) if len(stage.frames) == len(frames) else list(range(1, len(frames) + 1))
-        said = {scene["frame_number"]: scene["caption"] for scene in stage.scenes}
+        numbers = sorted(display.frames) if len(display.frames) == len(frames) else list(range(1, len(frames) + 1))
+        said = {scene["frame_number"]: scene["caption"] for scene in display.scenes}
         captions = [said.get(number, "") for number in numbers]
-        follows = {place: stage.follows[number] for place, number in enumerate(numbers, 1) if number in stage.follows}
+        follows = {
+            place: display.follows[number] for place, number in enumerate(numbers, 1) if number in display.follows
+        }
         named = dict(zip(names, references, strict=False))
         common = () if names else references or frames[:1]
         return cls(asked["prompt"], asked["model"], frames, captions, follows, named, common), sheet

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from client.asynchronous import AsyncJubako
-from client.calls import Call
+from client.calls import ApiCall
 from client.errors import Refused
 from client.results import Job
-from ui.generating.by_job import save
+from ui.generating.job_progress import save
 
 FETCHED_AT_ONCE = 4
 """Jobs whose files are fetched at once for one visitor: whole files are in memory, and other visitors wait too."""
@@ -59,10 +59,10 @@ async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
         return []
 
 
-def completed(before: str | None, limit: int) -> Call[tuple[list[Job], str | None]]:
+def list_completed(before: str | None, limit: int) -> ApiCall[tuple[list[Job], str | None]]:
     """Return the call that lists completed jobs; it answers with them and the cursor of the next page."""
     query = {"status": "completed", "limit": limit, **({"before": before} if before else {})}
-    return Call(
+    return ApiCall(
         "GET",
         "/api/jobs",
         lambda answer: ([Job.of(each) for each in answer.json()["jobs"]], answer.json()["next_before"]),
@@ -70,7 +70,7 @@ def completed(before: str | None, limit: int) -> Call[tuple[list[Job], str | Non
     )
 
 
-def request_of(job: Job) -> Call[dict[str, Any]]:
+def request_of(job: Job) -> ApiCall[dict[str, Any]]:
     """Return the call that asks for a video's request, since reading it from the file would take a video library."""
 
     def read(answer: Any) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def request_of(job: Job) -> Call[dict[str, Any]]:
         fields = {name: value for name, value in said if value and name not in DEFAULTS and value != UNCHOSEN.get(name)}
         return {**fields, "task": job.task, "model": job.model}
 
-    return Call("GET", f"/predictions/{job.id}", read)
+    return ApiCall("GET", f"/predictions/{job.id}", read)
 
 
-def deleting(job_id: str) -> Call[None]:
-    return Call("DELETE", f"/api/{job_id}/result", lambda _: None)
+def deleting(job_id: str) -> ApiCall[None]:
+    return ApiCall("DELETE", f"/api/{job_id}/result", lambda _: None)

@@ -12,10 +12,10 @@ import gradio as gr
 
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.generating.by_job import draw
-from ui.generating.stage import EMPTY, Stage, ended, hints
-from ui.generating.story_stage import StoryStage
-from ui.page import QUIET, Page
+from ui.generating.job_progress import draw
+from ui.generating.progress_display import EMPTY, ProgressDisplay, ended_html, hints_html
+from ui.generating.story_progress_display import StoryProgressDisplay
+from ui.page import QUIET, PageLayout
 
 
 class NothingToDraw(Exception):
@@ -25,13 +25,13 @@ class NothingToDraw(Exception):
 class Studio:
     """The shared parts of one tab; `name` is the prefix of its elements' ids."""
 
-    def __init__(self, page: Page, name: str) -> None:
+    def __init__(self, page: PageLayout, name: str) -> None:
         self._page = page
         self._name = name
         self.job = gr.State(None)
 
     def lay_out_buttons(self, label: str = "Draw") -> None:
-        self.hints = gr.HTML(hints())
+        self.hints = gr.HTML(hints_html())
         with gr.Row():
             self.start = gr.Button(label, variant="primary", elem_id=f"{self._name}-draw")
             self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{self._name}-cancel")
@@ -50,7 +50,7 @@ class Studio:
         asked: Callable[[], tuple[str, Mapping[str, Any]]],
         show: Callable[[tuple[Path, ...]], dict[Any, Any]],
         seed: gr.Number | None = None,
-        stage: Stage | StoryStage | None = None,
+        display: ProgressDisplay | StoryProgressDisplay | None = None,
     ) -> AsyncGenerator[dict[Any, Any], None]:
         """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
@@ -61,26 +61,26 @@ class Studio:
             # In a thread, since it may prepare large images.
             api, parameters = await asyncio.to_thread(asked)
             yield {
-                self.hints: hints(),
+                self.hints: hints_html(),
                 self.start: gr.Button(interactive=False),
                 **({} if seed is None else {seed: parameters["seed"]}),
             }
             client = self._page.server.client(request)
-            async with aclosing(draw(client, api, parameters, stage or Stage())) as drawings:
+            async with aclosing(draw(client, api, parameters, display or ProgressDisplay())) as drawings:
                 async for each in drawings:
                     self._page.requests.keep(each.job.id, parameters)
                     yield {
                         self.stage: each.stage,
-                        self.hints: hints(each.hint),
+                        self.hints: hints_html(each.hint),
                         self.job: each.job,
                         self.cancel: gr.Button(interactive=True),
                     }
             if each.files:
                 yield await asyncio.to_thread(show, each.files)
         except NothingToDraw as missing:
-            yield {self.hints: hints(str(missing), error=True)}
+            yield {self.hints: hints_html(str(missing), error=True)}
         except (Refused, Unreachable) as error:
-            yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
+            yield {self.stage: ended_html("Nothing was drawn."), self.hints: hints_html(str(error), error=True)}
         yield {self.start: gr.Button(interactive=True), self.cancel: gr.Button(interactive=False)}
 
     async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
@@ -89,7 +89,7 @@ class Studio:
         try:
             await self._page.server.client(request).cancel(job)
         except (Refused, Unreachable) as error:
-            return hints(str(error), error=True)
+            return hints_html(str(error), error=True)
         return gr.skip()
 
 

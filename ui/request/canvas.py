@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageOps
 
-from ui.files import new_folder
 from ui.generating.panel import NothingToDraw
 from ui.request.masks import extended, painted, painting
+from ui.temporary_files import new_folder
 
 EXTENDED_PX, EXTENDED_STEP_PX = 512, 16
 COLOUR = "#e0795f"

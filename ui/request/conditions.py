@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.page import QUIET, Page, chosen
+from ui.page import QUIET, PageLayout, chosen
 
 KNOWN = ("loras", "control_type", "control_scale", "reference_scale")
 MOST_LORAS = 3
@@ -16,7 +16,7 @@ MOST_LORAS = 3
 
 
 class Conditions:
-    def __init__(self, page: Page, model: gr.Dropdown, task: str) -> None:
+    def __init__(self, page: PageLayout, model: gr.Dropdown, task: str) -> None:
         """Lay the controls out here, folded; each is only shown for models that support it."""
         self._task = task
         with gr.Accordion("LoRAs", open=False, visible=False) as self.lora_part:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.page import QUIET, Page, able, chosen
+from ui.page import QUIET, PageLayout, able, chosen
 from ui.request.basics import BasicControls
 from ui.reuse import made_together
 
@@ -38,7 +38,7 @@ class Controls:
     """
 
     def __init__(
-        self, page: Page, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True, upscaled: bool = True
+        self, page: PageLayout, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True, upscaled: bool = True
     ) -> None:
         """Lay the controls out here.
 

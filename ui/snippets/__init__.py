@@ -8,9 +8,9 @@ from ui.snippets.bentoml_client import bentoml_client
 from ui.snippets.command import command
 from ui.snippets.curl import curl
 from ui.snippets.openai_sdk import openai_sdk
-from ui.snippets.said import Said
+from ui.snippets.snippet_request import SnippetRequest
 
-SNIPPETS: Mapping[str, Callable[[Said], str]] = {
+SNIPPETS: Mapping[str, Callable[[SnippetRequest], str]] = {
     "curl": curl,
     "BentoML": bentoml_client,
     "OpenAI": openai_sdk,

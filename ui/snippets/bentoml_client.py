@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from client.calls import FILES
-from ui.snippets.said import KEY, LAYERS, STORY, VIDEOS, Said
+from ui.snippets.snippet_request import KEY, LAYERS, STORY, VIDEOS, SnippetRequest
 
 
-def bentoml_client(said: Said) -> str:
+def bentoml_client(said: SnippetRequest) -> str:
     """Return a program that saves one file for each seed, or for each frame of a story; or a comment why not."""
     if said.in_layers:
         return LAYERS
     return _story(said) if said.api == STORY else _files(said)
 
 
-def _files(said: Said) -> str:
+def _files(said: SnippetRequest) -> str:
     arguments = [f"{name}={_written(name, value)}," for name, value in said.own.items()]
     target = f'f"{said.api}-{{seed}}.{said.ending}"'
     keeping = f"shutil.move(result, {target})" if said.api in VIDEOS else f"result.save({target})"
@@ -37,7 +37,7 @@ def _files(said: Said) -> str:
     return "\n".join(lines)
 
 
-def _story(said: Said) -> str:
+def _story(said: SnippetRequest) -> str:
     arguments = [f"{name}={_written(name, value)}," for name, value in {**said.own, "seed": said.seeds[0]}.items()]
     lines = [
         "import base64",
@@ -57,7 +57,7 @@ def _story(said: Said) -> str:
     return "\n".join(lines)
 
 
-def _client(said: Said) -> str:
+def _client(said: SnippetRequest) -> str:
     token = f', token=os.environ["{KEY}"]' if said.keyed else ""
     return f'with bentoml.SyncHTTPClient("{said.address}"{token}, timeout=600) as jubako:'
 

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from client import calls
-from ui.snippets.said import STORY, VIDEOS, Said
+from ui.snippets.snippet_request import STORY, VIDEOS, SnippetRequest
 
 OPTIONS = {
     "model": "-m",
@@ -22,7 +22,7 @@ OPTIONS = {
 }
 
 
-def command(said: Said) -> str:
+def command(said: SnippetRequest) -> str:
     """Return a command."""
     own = said.own
     names = {STORY: "story", **dict.fromkeys(VIDEOS, "video")}

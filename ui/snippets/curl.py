@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Iterator
 
 from client.calls import FILES
-from ui.snippets.said import KEY, LAYERS, PLAN, STORY, Said
+from ui.snippets.snippet_request import KEY, LAYERS, PLAN, STORY, SnippetRequest
 
 ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
 """Address and file extension of what has no typed API, or one whose answer suits programs only."""
 
 
-def curl(said: Said) -> str:
+def curl(said: SnippetRequest) -> str:
     """Return a command, or a loop over the seeds of several images; or a comment why not."""
     if said.in_layers:
         return LAYERS
@@ -23,7 +23,7 @@ def curl(said: Said) -> str:
     return f"for seed in {seeds}; do\n{_request(said, '$seed')}\ndone"
 
 
-def _request(said: Said, seed: str) -> str:
+def _request(said: SnippetRequest, seed: str) -> str:
     route, ending = ROUTES.get(said.api, (f"{{}}/{said.api}", said.ending))
     lines = [f"curl -sS --fail-with-body {route.format(said.address)}"]
     if said.keyed:
@@ -33,7 +33,7 @@ def _request(said: Said, seed: str) -> str:
     return " \\\n    ".join(lines)
 
 
-def _json(said: Said, seed: str) -> Iterator[str]:
+def _json(said: SnippetRequest, seed: str) -> Iterator[str]:
     yield "-H 'Content-Type: application/json'"
     before, after = json.dumps({**said.own, "seed": 0}, ensure_ascii=False).rsplit("0", 1)
     yield (
@@ -43,7 +43,7 @@ def _json(said: Said, seed: str) -> Iterator[str]:
     )
 
 
-def _form(said: Said, seed: str) -> Iterator[str]:
+def _form(said: SnippetRequest, seed: str) -> Iterator[str]:
     for name, value in said.own.items():
         if name in FILES:
             yield f"-F {shlex.quote(f'{name}=@{value}')}"

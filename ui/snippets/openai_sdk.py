@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from client import calls
-from ui.snippets.said import KEY, STORY, VIDEOS, Said
+from ui.snippets.snippet_request import KEY, STORY, VIDEOS, SnippetRequest
 
 FOREIGN = (
     *("reference_image", "control_image", "last_image", *calls.VIDEOS),
@@ -23,7 +23,7 @@ mask.save("transparent.png")
 """
 
 
-def openai_sdk(said: Said) -> str:
+def openai_sdk(said: SnippetRequest) -> str:
     """Return a program; or a comment why there is none."""
     if foreign := [name for name in FOREIGN if name in said.parameters]:
         return f"# OpenAI's API has no {', '.join(foreign)}; the other ways have."
@@ -34,7 +34,7 @@ def openai_sdk(said: Said) -> str:
     return _video(said) if said.api in VIDEOS else _images(said)
 
 
-def _images(said: Said) -> str:
+def _images(said: SnippetRequest) -> str:
     own = dict(said.own)
     arguments: dict[str, Any] = {name: own.pop(name) for name in ("model", "prompt") if name in own}
     if "width" in own:
@@ -78,7 +78,7 @@ def _files(own: dict[str, Any]) -> list[str]:
     return found
 
 
-def _video(said: Said) -> str:
+def _video(said: SnippetRequest) -> str:
     own = dict(said.own)
     arguments: dict[str, Any] = {name: own.pop(name) for name in ("model", "prompt") if name in own}
     if "width" in own:
@@ -100,6 +100,6 @@ def _video(said: Said) -> str:
     return "\n".join(lines)
 
 
-def _client(said: Said) -> str:
+def _client(said: SnippetRequest) -> str:
     key = f'os.environ["{KEY}"]' if said.keyed else '"not-needed"'
     return f'client = OpenAI(base_url="{said.address}/v1", api_key={key})'

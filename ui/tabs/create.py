@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
+from ui.page import QUIET, PageLayout, able, choices, chosen, earlier_or_first
 from ui.request.conditions import KNOWN as CONDITIONS
 from ui.request.conditions import Conditions
 from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 TASK, API = "text-to-image", "text_to_image"
 EXAMPLES = (
@@ -27,13 +27,13 @@ EXAMPLES = (
 """Prompts in the words of the embedded model, with seeds that suit them."""
 
 
-def create_tab(page: Page) -> None:
+def create_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Create(page)
 
 
 class _Create:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self._studio = Studio(page, "create")
         with gr.Row():

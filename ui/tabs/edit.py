@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
+from ui.page import QUIET, PageLayout, able, choices, chosen, earlier_or_first
 from ui.request.canvas import Canvas
 from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 WAYS = {
     "inpaint": "Repaint what I paint over",
@@ -25,13 +25,13 @@ WAYS = {
 APIS = {"inpaint": "inpaint", "image-to-image": "image_to_image", "edit": "edit"}
 
 
-def edit_tab(page: Page) -> None:
+def edit_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Edit(page)
 
 
 class _Edit:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self._studio = Studio(page, "edit")
         self._after = gr.State(None)

@@ -11,12 +11,12 @@ import gradio as gr
 from client.calls import FILES
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.generating.finished_jobs import completed, deleting, fetched_each, is_video, request_of, still_here
-from ui.generating.stage import hints
-from ui.page import QUIET, Page
-from ui.parameters import parameters_of, table
+from ui.generating.finished_jobs import deleting, fetched_each, is_video, list_completed, request_of, still_here
+from ui.generating.progress_display import hints_html
+from ui.image_parameters import parameters_of, table
+from ui.page import QUIET, PageLayout
 from ui.request.controls import new_seed
-from ui.reuse import LISTED, Reuse, left_out, missing
+from ui.reuse import LISTED, Reuse, missing, parameters_left_out
 
 JOBS = 24
 """How many jobs a page of the gallery has."""
@@ -28,20 +28,20 @@ OWN_FILES = "The files that it began with are no longer here: choose them again.
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFile:
     """A file, and the job whose result it is."""
 
     file: str
     job: Job
 
 
-def gallery_tab(page: Page) -> None:
+def gallery_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Gallery(page)
 
 
 class _Gallery:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self.shown = gr.State([])
         """The gallery's contents, in order."""
@@ -64,7 +64,7 @@ class _Gallery:
                     buttons=[],
                     elem_id="gallery",
                 )
-                self.hint = gr.HTML(hints())
+                self.hint = gr.HTML(hints_html())
             with gr.Column(scale=5, min_width=300):
                 self._lay_out_chosen()
         self._connect()
@@ -121,27 +121,27 @@ class _Gallery:
         self.again.click(self._fill, given, filled, **QUIET)
         self.vary.click(self._vary, given, filled, **QUIET)
 
-    async def _newest(self, shown: list[Shown], request: gr.Request) -> list[Any]:
+    async def _newest(self, shown: list[ShownFile], request: gr.Request) -> list[Any]:
         return await self._listed([], None, shown, request)
 
-    async def _next(self, shown: list[Shown], before: str | None, request: gr.Request) -> list[Any]:
+    async def _next(self, shown: list[ShownFile], before: str | None, request: gr.Request) -> list[Any]:
         return await self._listed(shown, before, shown, request)
 
     async def _listed(
-        self, shown: list[Shown], before: str | None, known: list[Shown], request: gr.Request
+        self, shown: list[ShownFile], before: str | None, known: list[ShownFile], request: gr.Request
     ) -> list[Any]:
         """Return the gallery with the next page of completed jobs after `shown`; files in `known` are not fetched."""
         here = still_here((each.file, each.job.id) for each in known)
         try:
-            jobs, following = await self._page.server.connection(request).send(completed(before, JOBS))
+            jobs, following = await self._page.server.connection(request).send(list_completed(before, JOBS))
             files = await fetched_each(self._page.server.client(request), jobs, here)
         except (Refused, Unreachable) as error:
-            return [gr.skip(), shown, before, gr.skip(), hints(str(error), error=True)]
-        shown = shown + [Shown(file, job) for job, own in zip(jobs, files, strict=True) for file in own]
-        said = hints() if shown else hints("Nothing yet: what you draw on the other tabs is kept here.")
+            return [gr.skip(), shown, before, gr.skip(), hints_html(str(error), error=True)]
+        shown = shown + [ShownFile(file, job) for job, own in zip(jobs, files, strict=True) for file in own]
+        said = hints_html() if shown else hints_html("Nothing yet: what you draw on the other tabs is kept here.")
         return [[each.file for each in shown], shown, following, gr.Button(interactive=following is not None), said]
 
-    async def _selected(self, shown: list[Shown], event: gr.SelectData, request: gr.Request) -> list[Any]:
+    async def _selected(self, shown: list[ShownFile], event: gr.SelectData, request: gr.Request) -> list[Any]:
         """Show a file and its parameters: an image contains them, a video's are asked of the server."""
         file, job = Path(shown[event.index].file), shown[event.index].job
         if not is_video(file):
@@ -181,10 +181,10 @@ class _Gallery:
         try:
             await self._page.server.connection(request).send(deleting(job_id))
         except (Refused, Unreachable) as error:
-            return [hints(str(error), error=True), *[gr.skip()] * 9]
+            return [hints_html(str(error), error=True), *[gr.skip()] * 9]
         off, hidden = gr.Button(interactive=False), gr.Row(visible=False)
         image, video = gr.Image(None, visible=False), gr.Video(None, visible=False)
-        return [hints(), image, video, EMPTY, None, None, off, off, off, hidden]
+        return [hints_html(), image, video, EMPTY, None, None, off, off, off, hidden]
 
     def _fill(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
         """Open the tab that takes the request, filled from it; say what could not be filled."""
@@ -199,15 +199,15 @@ class _Gallery:
         assert reuse is not None
         filled = reuse.fill(models, parameters, locked)
         if not filled:
-            return {self.hint: hints(f"No model that is served here does {parameters['task']}.", error=True)}
-        others = left_out(parameters, reuse.knows)
+            return {self.hint: hints_html(f"No model that is served here does {parameters['task']}.", error=True)}
+        others = parameters_left_out(parameters, reuse.knows)
         lost = f"The page has no control for {', '.join(others)}." if others else None
-        said = hints(OWN_FILES if missing(parameters) else None, lost)
+        said = hints_html(OWN_FILES if missing(parameters) else None, lost)
         shown = {reuse.said: said, self.hint: said, self._page.tabs: gr.Tabs(selected=reuse.tab)}
         return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 
 
-def _sure(shown: list[Shown], job_id: str) -> list[Any]:
+def _sure(shown: list[ShownFile], job_id: str) -> list[Any]:
     """Ask before deleting a job's results, since only one of them is shown large."""
     count = sum(each.job.id == job_id for each in shown)
     if count == 1:

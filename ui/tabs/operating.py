@@ -11,12 +11,12 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from client.calls import Call, Form, cancelling, prioritizing
+from client.calls import ApiCall, FormBody, cancelling, prioritizing
 from client.errors import Refused, Unreachable
-from ui.generating.stage import hints
+from ui.generating.progress_display import hints_html
 from ui.job_rows import COLUMNS, OPEN, in_order, listings
-from ui.measuring import Load, Reading
-from ui.page import QUIET, Page
+from ui.page import QUIET, PageLayout
+from ui.server_load import Reading, ServerLoad
 
 NAME = "Jobs and models"
 EVERY_S = 2
@@ -27,19 +27,19 @@ MODEL_COLUMNS = ("model", "state", "device", "GiB, of the device's", "running", 
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
 
 
-def operating_tab(page: Page) -> None:
+def operating_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Operating(page)
 
 
 class _Operating:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self.readings = gr.State([])
         self.job_id = gr.State(None)
         self.timer = gr.Timer(EVERY_S, active=False)
-        self.hints = gr.HTML(hints())
-        self.trouble = gr.HTML(hints())
+        self.hints = gr.HTML(hints_html())
+        self.trouble = gr.HTML(hints_html())
         """The last problem in reading the server's state; set again by every reading."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="jobs")
@@ -91,12 +91,12 @@ class _Operating:
             jobs = in_order([row for listing in listings() for row in await connection.send(listing)])
             models = await connection.send(_health())
         except (Refused, Unreachable) as error:
-            return [gr.skip(), gr.skip(), hints(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
+            return [gr.skip(), gr.skip(), hints_html(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
         try:
             readings = [*readings, Reading.of(await connection.send(_metrics()))][-READINGS:]
-            said = hints()
+            said = hints_html()
         except (Refused, Unreachable):
-            said = hints("Only an administrator's key can see how busy the server is.")
+            said = hints_html("Only an administrator's key can see how busy the server is.")
         return [jobs, models, said, readings, *_plotted(readings)]
 
     async def _cancel(self, job_id: str, request: gr.Request) -> list[Any]:
@@ -114,19 +114,19 @@ class _Operating:
         return await self._done(request, _managing(model, "unload", {}), f"{model} is unloaded.")
 
     async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> AsyncGenerator[list[Any], None]:
-        yield [hints(f"It is being added to {model}."), gr.skip()]
-        call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, Form({}, [("file", file)]))
+        yield [hints_html(f"It is being added to {model}."), gr.skip()]
+        call: ApiCall[None] = ApiCall("POST", f"/models/{model}/loras", lambda _: None, FormBody({}, [("file", file)]))
         said = await self._done(request, call, f"Requests to {model} may name it now.")
         # Deleted at once, since it may be gigabytes.
         await asyncio.to_thread(Path(file).unlink, missing_ok=True)
         yield [said, None]
 
-    async def _done(self, request: gr.Request, call: Call[Any], said: str) -> str:
+    async def _done(self, request: gr.Request, call: ApiCall[Any], said: str) -> str:
         try:
             await self._page.server.connection(request).send(call)
         except (Refused, Unreachable) as error:
-            return hints(str(error), error=True)
-        return hints(said)
+            return hints_html(str(error), error=True)
+        return hints_html(said)
 
 
 def _listed(models: list[dict[str, Any]]) -> list[Any]:
@@ -147,19 +147,21 @@ def _job_chosen(event: gr.SelectData) -> list[Any]:
 
 
 def _plotted(readings: list[Reading]) -> list[Any]:
-    loads = [(after.at_s - readings[-1].at_s, Load.between(before, after)) for before, after in pairwise(readings)]
+    loads = [
+        (after.at_s - readings[-1].at_s, ServerLoad.between(before, after)) for before, after in pairwise(readings)
+    ]
     return [
         pd.DataFrame({"seconds": [s for s, _ in loads], title: [getattr(load, column) for _, load in loads]})
         for title, column in PLOTS.items()
     ]
 
 
-def _health() -> Call[list[list[Any]]]:
+def _health() -> ApiCall[list[list[Any]]]:
     def read(answer: Any) -> list[list[Any]]:
         states = answer.json()["models"]
         return [_row(runner) for state in states for runner in state.get("runners") or [state]]
 
-    return Call("GET", "/health", read)
+    return ApiCall("GET", "/health", read)
 
 
 def _row(state: dict[str, Any]) -> list[Any]:
@@ -174,9 +176,9 @@ def _memory(state: dict[str, Any]) -> str:
     return " of ".join(f"{gib:.3g}" for gib in (taken, total) if gib is not None) if taken is not None else ""
 
 
-def _metrics() -> Call[str]:
-    return Call("GET", "/metrics", lambda answer: str(answer.text))
+def _metrics() -> ApiCall[str]:
+    return ApiCall("GET", "/metrics", lambda answer: str(answer.text))
 
 
-def _managing(model: str | None, act: str, body: dict[str, Any]) -> Call[None]:
-    return Call("POST", f"/models/{model}/{act}", lambda _: None, body)
+def _managing(model: str | None, act: str, body: dict[str, Any]) -> ApiCall[None]:
+    return ApiCall("POST", f"/models/{model}/{act}", lambda _: None, body)

@@ -9,20 +9,20 @@ from typing import Any
 
 import gradio as gr
 
-from client.calls import Call, body_of
+from client.calls import ApiCall, body_of
 from client.errors import Refused, Unreachable
 from client.results import Model
-from ui.code import CodePanel
-from ui.files import new_folder
 from ui.generating.drawn_story import DrawnStory
 from ui.generating.panel import Studio, gallery
-from ui.generating.stage import hints
-from ui.generating.story_stage import StoryStage
-from ui.page import QUIET, Page, able, choices, chosen
-from ui.request.alike import Alike
+from ui.generating.progress_display import hints_html
+from ui.generating.story_progress_display import StoryProgressDisplay
+from ui.page import QUIET, PageLayout, able, choices, chosen
 from ui.request.basics import BasicControls
+from ui.request.consistency import ConsistencyControls
 from ui.request.controls import new_seed
-from ui.snippets.said import PLAN, STORY
+from ui.snippets.code_panel import CodePanel
+from ui.snippets.snippet_request import PLAN, STORY
+from ui.temporary_files import new_folder
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
 MOST_FRAMES, FEWEST_FRAMES = 10, 6
@@ -30,13 +30,13 @@ TASKS = ("text-to-image", "edit")
 """A model must do one of these."""
 
 
-def storyboard_tab(page: Page) -> None:
+def storyboard_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Storyboard(page)
 
 
 class _Storyboard:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self._studio = Studio(page, "story")
         self.drawn = gr.State(None)
@@ -73,7 +73,7 @@ class _Storyboard:
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.count = gr.Slider(FEWEST_FRAMES, MOST_FRAMES, 8, step=1, label="Frames")
-            self.alike = Alike()
+            self.alike = ConsistencyControls()
             with gr.Row():
                 self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0)
                 self.locked = gr.Checkbox(False, label="Keep it")
@@ -115,7 +115,7 @@ class _Storyboard:
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         used: dict[str, Any] = {}
-        stage = StoryStage()
+        display = StoryProgressDisplay()
 
         def asked() -> tuple[str, dict[str, Any]]:
             api, parameters = self.read(given)
@@ -124,7 +124,7 @@ class _Storyboard:
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
             code = self._code.texts(request, STORY, used)
-            shown = self._shown(*DrawnStory.of(used, files, stage))
+            shown = self._shown(*DrawnStory.of(used, files, display))
             return {**shown, **dict(zip(self._code.outputs, code, strict=True))}
 
         yield {
@@ -132,17 +132,17 @@ class _Storyboard:
             self.files: gr.File(visible=False),
             self.redraw: gr.Button(visible=False),
         }
-        async for update in self._studio.drawn(request, asked, show, self.seed, stage):
+        async for update in self._studio.drawn(request, asked, show, self.seed, display):
             yield update
 
     async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:
         """Return the server's plan as an editable table."""
         _, parameters = self._read_plan(given)
-        call: Call[list[list[str]]] = Call("POST", "/storyboard/plan", _rows, body_of(parameters))
+        call: ApiCall[list[list[str]]] = ApiCall("POST", "/storyboard/plan", _rows, body_of(parameters))
         try:
-            return [await self._page.server.connection(request).send(call), hints()]
+            return [await self._page.server.connection(request).send(call), hints_html()]
         except (Refused, Unreachable) as error:
-            return [gr.skip(), hints(str(error), error=True)]
+            return [gr.skip(), hints_html(str(error), error=True)]
 
     async def _redraw(
         self, drawn: DrawnStory, number: int, request: gr.Request
@@ -167,13 +167,13 @@ class _Storyboard:
             try:
                 sheet, hint = await self._sheet(story, request), None
             except (Refused, Unreachable) as error:
-                sheet, hint = None, hints(f"There is no new sheet: {error}", error=True)
+                sheet, hint = None, hints_html(f"There is no new sheet: {error}", error=True)
             yield await asyncio.to_thread(self._shown, story, sheet) | ({self._studio.hints: hint} if hint else {})
 
     async def _sheet(self, drawn: DrawnStory, request: gr.Request) -> Path:
         """Return the server's sheet of a story's frames. Raises Refused and Unreachable."""
         fields = {"prompt": drawn.prompt, "captions": drawn.captions, "images": drawn.frames}
-        call: Call[bytes] = Call("POST", "/storyboard/sheet", lambda answer: answer.content, body_of(fields))
+        call: ApiCall[bytes] = ApiCall("POST", "/storyboard/sheet", lambda answer: answer.content, body_of(fields))
         data = await self._page.server.connection(request).send(call)
         file = new_folder() / "sheet.png"
         file.write_bytes(data)

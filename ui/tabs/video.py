@@ -11,12 +11,12 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.code import CodePanel
 from ui.generating.panel import NothingToDraw, Studio
-from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
+from ui.page import QUIET, PageLayout, able, choices, chosen, earlier_or_first
 from ui.request.controls import KNOWN, Controls
-from ui.request.figure import Figure
+from ui.request.figure_controls import FigureControls
 from ui.reuse import Reuse
+from ui.snippets.code_panel import CodePanel
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
 APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}
@@ -24,13 +24,13 @@ AS_THE_POSES = 0
 """The sliders' value that means: as the pose video, for models that follow videos."""
 
 
-def video_tab(page: Page) -> None:
+def video_tab(page: PageLayout) -> None:
     """Lay it out."""
     _Video(page)
 
 
 class _Video:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageLayout) -> None:
         self._page = page
         self._studio = Studio(page, "video")
         self.none = gr.Markdown("No model that is served here makes videos.", visible=False)
@@ -65,7 +65,7 @@ class _Video:
         with gr.Row():
             self.image = gr.Image(type="filepath", label="First image", height=200, sources=["upload"])
             self.last_image = gr.Image(type="filepath", label="Last image", height=200, sources=["upload"])
-        self.figure = Figure()
+        self.figure = FigureControls()
         self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)

@@ -13,7 +13,7 @@ from api.a1111.requests.forms import MOST_IMAGES, DrawForm, ImageForm, TextForm
 from api.a1111.requests.hires import hires_hints, hires_names, hires_of
 from api.a1111.requests.inpainting import FITS, ITSELF, Repainting, filled, repainting_of
 from api.a1111.requests.samplers import sampler_of
-from api.a1111.session.choices import CHOICES, checkpoint_named
+from api.a1111.session.model_choices import CHOICES, checkpoint_named
 from api.http.refusals import InvalidForm
 from api.http.requests.source_images import source_fields
 from core.errors import InvalidRequest

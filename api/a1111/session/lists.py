@@ -9,9 +9,9 @@ import psutil
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from api.a1111 import described
+from api.a1111 import schemas
 from api.a1111.extras import upscaler_names
-from api.a1111.session.choices import CHOICES, picture_models
+from api.a1111.session.model_choices import CHOICES, picture_models
 from api.http.context import current_gateway
 from core.generation.infotext import AUTOMATIC, SAMPLERS, SCHEDULES
 from models.catalogue.entry import Entry
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/sdapi/v1")
 extension = APIRouter(prefix="/controlnet")
 
 
-@router.get("/sd-models", response_model=list[described.A1111Model])
+@router.get("/sd-models", response_model=list[schemas.A1111Model])
 async def sd_models() -> JSONResponse:
     """List the models that make images."""
     nothing = {"hash": None, "sha256": None, "config": None}
@@ -38,7 +38,7 @@ async def sd_models() -> JSONResponse:
     return JSONResponse([{"title": name, "model_name": name, "filename": name, **nothing} for name in names])
 
 
-@router.get("/samplers", response_model=list[described.A1111Sampler])
+@router.get("/samplers", response_model=list[schemas.A1111Sampler])
 async def samplers() -> JSONResponse:
     """List the samplers of the caller's model."""
     bases = _entry().family_spec.schedulers.bases
@@ -48,7 +48,7 @@ async def samplers() -> JSONResponse:
     )
 
 
-@router.get("/schedulers", response_model=list[described.A1111Scheduler])
+@router.get("/schedulers", response_model=list[schemas.A1111Scheduler])
 async def schedulers() -> JSONResponse:
     """List the sigma schedules that some sampler of the caller's model takes."""
     taken = {schedule for all_of_one in _entry().family_spec.schedulers.schedules.values() for schedule in all_of_one}
@@ -57,21 +57,21 @@ async def schedulers() -> JSONResponse:
     return JSONResponse([{"name": name, "label": label, **fixed} for name, label in known.items()])
 
 
-@router.get("/upscalers", response_model=list[described.A1111Upscaler])
+@router.get("/upscalers", response_model=list[schemas.A1111Upscaler])
 async def upscalers() -> JSONResponse:
     """List what `/extra-single-image` upscales by."""
     nothing = {"model_name": None, "model_path": None, "model_url": None}
     return JSONResponse([{"name": name, "scale": 4, **nothing} for name in upscaler_names(current_gateway().upscaler)])
 
 
-@router.get("/loras", response_model=list[described.A1111Lora])
+@router.get("/loras", response_model=list[schemas.A1111Lora])
 async def loras() -> JSONResponse:
     """List the LoRAs of the caller's model, for `<lora:name:1>` in prompts."""
     names = _entry().choosable_loras
     return JSONResponse([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
 
 
-@router.get("/embeddings", response_model=described.A1111Embeddings)
+@router.get("/embeddings", response_model=schemas.A1111Embeddings)
 async def embeddings() -> JSONResponse:
     """List the words that embeddings define for the caller's model."""
     entry = _entry()
@@ -80,20 +80,20 @@ async def embeddings() -> JSONResponse:
     return JSONResponse({"loaded": dict.fromkeys(entry.embeddings, unknown), "skipped": {}})
 
 
-@router.get("/scripts", response_model=described.A1111Scripts)
+@router.get("/scripts", response_model=schemas.A1111Scripts)
 async def scripts() -> JSONResponse:
     """List what `alwayson_scripts` may have."""
     names = ["controlnet"] if _entry().controlnets else []
     return JSONResponse({"txt2img": names, "img2img": names})
 
 
-@router.get("/cmd-flags", response_model=described.A1111Values)
+@router.get("/cmd-flags", response_model=schemas.A1111Values)
 async def cmd_flags() -> JSONResponse:
     """Return the flags that clients ask for."""
     return JSONResponse({"api": True, "nowebui": True, "api_auth": None})
 
 
-@router.get("/memory", response_model=described.A1111Memory)
+@router.get("/memory", response_model=schemas.A1111Memory)
 async def memory() -> JSONResponse:
     """Return the memory of this machine and of the caller's model's device, in bytes."""
     state = await current_gateway().runners[_entry().id].state()
@@ -107,7 +107,7 @@ async def memory() -> JSONResponse:
     )
 
 
-@extension.get("/model_list", response_model=described.ControlNetModels)
+@extension.get("/model_list", response_model=schemas.ControlNetModels)
 async def controlnet_models() -> JSONResponse:
     """List the ControlNets of the caller's model."""
     entry = _entry()
@@ -115,13 +115,13 @@ async def controlnet_models() -> JSONResponse:
     return JSONResponse({"model_list": [*sorted(entry.controlnets), *adapter]})
 
 
-@extension.get("/module_list", response_model=described.ControlNetModules)
+@extension.get("/module_list", response_model=schemas.ControlNetModules)
 async def controlnet_modules() -> JSONResponse:
     """List the preprocessors, of which there are none."""
     return JSONResponse({"module_list": ["none"], "module_detail": {}})
 
 
-@extension.get("/version", response_model=described.ControlNetVersion)
+@extension.get("/version", response_model=schemas.ControlNetVersion)
 async def controlnet_version() -> JSONResponse:
     """Return the version of the extension's API."""
     return JSONResponse({"version": 3})
@@ -154,5 +154,5 @@ for _path in EMPTY:
     router.add_api_route(f"/{_path}", _nothing, response_model=list[dict[str, Any]], name=_path.replace("-", "_"))
 for _path in REFRESHED:
     router.add_api_route(
-        f"/{_path}", _up_to_date, methods=["POST"], response_model=described.Nothing, name=_path.replace("-", "_")
+        f"/{_path}", _up_to_date, methods=["POST"], response_model=schemas.Nothing, name=_path.replace("-", "_")
     )

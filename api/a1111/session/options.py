@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.a1111.described import HINTED, A1111Values, Nothing
-from api.a1111.session.choices import CHOICES
-from api.describing.bodies import JSON, described_body
+from api.a1111.schemas import HINTED, A1111Values, Nothing
+from api.a1111.session.model_choices import CHOICES
 from api.http.context import current_gateway
 from api.http.requests.parsing import read_model
+from api.openapi_description.bodies import JSON, described_body
 from core.generation.hints import hint_header, unknown_hint
 
 FIXED: dict[str, Any] = {

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from api.a1111.described import A1111Done, A1111Progress, Nothing
-from api.a1111.session.running import RUNNING, Drawing
+from api.a1111.schemas import A1111Done, A1111Progress, Nothing
+from api.a1111.session.running_requests import RUNNING, Drawing
 from gateway.media.encoding import encode_preview
 from gateway.media.reading.uploads import in_image_thread
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from api.http.refusals import InvalidForm
 from core.generation.animation import VIDEOS
 from gateway.media.reading.decoding import uploaded_field
+from gateway.media.reading.uploaded_videos import uploaded_video
 from gateway.media.reading.uploads import in_image_thread
-from gateway.media.reading.videos import uploaded_video
 from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)

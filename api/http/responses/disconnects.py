@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from core.asyncio_tasks import first_of
 from core.errors import Cancelled
-from core.tasks import first_of
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from api.describing.events import EVENT_STREAM
+from api.openapi_description.event_streams import EVENT_STREAM
+from core.asyncio_tasks import end
 from core.errors import JubakoError
-from core.tasks import end
 from processes.http.closing_stream import ClosingResponse
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Any
 
 from api.http.responses.streams import PING
 from api.openai.answers import file_of, made_of
-from api.openai.chat.reading import Asked
+from api.openai.chat.reading import ChatImageRequest
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.generating import Generation
@@ -27,7 +27,7 @@ from gateway.metrics import measured
 DONE = "data: [DONE]\n\n"
 
 
-async def complete(gateway: Gateway, asked: Asked) -> dict[str, Any]:
+async def complete(gateway: Gateway, asked: ChatImageRequest) -> dict[str, Any]:
     """Generate, and return a completion with a choice for each image. Raises JubakoError."""
     with measured() as measure:
         admitted = await admit(gateway, asked.form)
@@ -47,7 +47,7 @@ async def complete(gateway: Gateway, asked: Asked) -> dict[str, Any]:
     return {**head, "choices": choices, "usage": _usage(generation, len(images)), **generation.hint_field}
 
 
-async def chunks(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:
+async def chunks(gateway: Gateway, asked: ChatImageRequest) -> AsyncGenerator[str, None]:
     """Generate, and yield the opening chunk, one for each image, and the closing ones.
 
     Raises the JubakoError that ended it.

@@ -13,9 +13,9 @@ from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, ImageParameters, St
 from api.openai.chat.turns import Turn, turn_of
 from api.openai.foreign_fields import NAMES
 from api.openai.forms import EditForm, GenerationForm
+from api.openai.image_references import data_url
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.reading import form_from, form_of
-from api.openai.references import data_url
 from core.errors import InvalidRequest
 from core.generation.hints import header_text
 from core.generation.request import Task
@@ -34,7 +34,7 @@ _REPLAYED = ("previous_response_id", "conversation", "prompt")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChatImageRequest:
     """The image that a conversation asks for, and how to answer."""
 
     form: GenerationForm | EditForm
@@ -42,7 +42,7 @@ class Asked:
     with_usage: bool = False
 
 
-async def read_chat(request: Request, catalogue: Catalogue) -> Asked:
+async def read_chat(request: Request, catalogue: Catalogue) -> ChatImageRequest:
     """Read a chat. Raises InvalidRequest or UnknownModel."""
     body = await read_body(request)
     _check_modalities(_given(body, "modalities", list))
@@ -53,10 +53,10 @@ async def read_chat(request: Request, catalogue: Catalogue) -> Asked:
         fields["aspect_ratio"] = config["aspect_ratio"]
     form = await _form(turn, fields, catalogue, _ignored(body.keys() - fields.keys() - _OF_CHAT))
     options = form_from(_given(body, "stream_options", dict), StreamOptions)
-    return Asked(form, _streams(body), options.include_usage)
+    return ChatImageRequest(form, _streams(body), options.include_usage)
 
 
-async def read_response(request: Request, catalogue: Catalogue) -> Asked:
+async def read_response(request: Request, catalogue: Catalogue) -> ChatImageRequest:
     """Read a request for a response. Raises InvalidRequest or UnknownModel."""
     body = await read_body(request)
     for name in _REPLAYED:
@@ -77,7 +77,7 @@ async def read_response(request: Request, catalogue: Catalogue) -> Asked:
     mask = tool.get("input_image_mask")
     if mask is not None:
         fields["mask"] = data_url("tools.input_image_mask", mask)
-    return Asked(await _form(turn, {**fields, "stream": stream}, catalogue, _ignored(ignored)), stream)
+    return ChatImageRequest(await _form(turn, {**fields, "stream": stream}, catalogue, _ignored(ignored)), stream)
 
 
 async def _form(

@@ -13,7 +13,7 @@ from typing import Any
 
 from api.http.responses.streams import PING, event_text
 from api.openai.answers import made_of
-from api.openai.chat.reading import TOOL, Asked
+from api.openai.chat.reading import TOOL, ChatImageRequest
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.generating import Generation
@@ -39,7 +39,7 @@ class Responding:
     numbers: count[int] = field(default_factory=count)
 
     @classmethod
-    async def to(cls, gateway: Gateway, asked: Asked) -> Responding:
+    async def to(cls, gateway: Gateway, asked: ChatImageRequest) -> Responding:
         """Check what is asked and charge for it. Raises what `admit` raises."""
         admitted = await admit(gateway, asked.form)
         return cls(admitted, Generation(gateway, admitted))
@@ -91,7 +91,7 @@ class Responding:
         }
 
 
-async def respond(gateway: Gateway, asked: Asked) -> dict[str, Any]:
+async def respond(gateway: Gateway, asked: ChatImageRequest) -> dict[str, Any]:
     """Generate, and return a response. Raises JubakoError."""
     with measured() as measure:
         response = await Responding.to(gateway, asked)
@@ -100,7 +100,7 @@ async def respond(gateway: Gateway, asked: Asked) -> dict[str, Any]:
         return response.body("completed", item)
 
 
-async def response_events(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:
+async def response_events(gateway: Gateway, asked: ChatImageRequest) -> AsyncGenerator[str, None]:
     """Generate, and yield the events of a response; the last one says if it failed.
 
     Raises a JubakoError only before the first event.

@@ -7,17 +7,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.streams import PING, started_stream
 from api.openai.chat.completions import chunks, complete, error_chunk
-from api.openai.chat.described import COMPLETED, RESPONDED, ChatCompletion, ResponseAnswer
 from api.openai.chat.forms import ChatForm, ResponseForm
 from api.openai.chat.reading import TOOL, read_chat, read_response
 from api.openai.chat.responses import respond, response_events
+from api.openai.chat.schemas import COMPLETED, RESPONDED, ChatCompletion, ResponseAnswer
 from api.openai.errors import OpenAIRefused, openai_refusal
+from api.openapi_description.bodies import JSON, described_body
 from core.generation.hints import hint_header
 from core.generation.request import Task
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.openai.chat.forms import MAX_MESSAGES
-from api.openai.references import data_url
+from api.openai.image_references import data_url
 from core.errors import InvalidRequest
 from gateway.media.reading.decoding import MAX_IMAGES, check_count
 

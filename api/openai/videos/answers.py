@@ -8,7 +8,7 @@ from typing import Any, Literal
 from starlette.responses import Response
 
 from core.errors import JubakoError
-from core.generation.hints import joined
+from core.generation.hints import joined_hints
 from core.generation.request import Task
 from gateway.media.clip_files import encode_still, first_frame, frame_sheet
 from gateway.media.reading.uploads import in_image_thread
@@ -59,7 +59,7 @@ def video_of(job: Job) -> dict[str, Any]:
         "error": _error(job),
         "seed": request["seed"],
         "skipped_steps": job.results[0].skipped_steps if job.results else None,
-        "hint": job.hint or joined(*request.get("hints", ())),
+        "hint": job.hint or joined_hints(*request.get("hints", ())),
     }
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from api.openai.drafting import guidance_scale_of
 from api.openai.errors import CannotDo, WrongField
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.sizes import check_size, sides_of, size_names
+from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
 from core.errors import InvalidRequest
@@ -24,13 +24,13 @@ from gateway.repeating import repeated
 from jobs.job import Job
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.resolving.videos import fps_of
+from models.catalogue.resolving.animation_videos import fps_of
 
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
     form = body.form
-    check_size(form)
+    refuse_repeated_sides(form)
     from_image = form.input_reference is not None or form.named_videos
     task = Task.IMAGE_TO_VIDEO if from_image else Task.TEXT_TO_VIDEO
     entry = entry_for(gateway.catalogue, form.model, {task})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.openai.forms import Prompt
+from api.openai.forms import PromptField
 from api.openai.sizes import AUTO, AspectRatio, SizeText
 from core.generation.animation import AnimationVideos
 from core.generation.client_fields import ClientFields, Seed
@@ -21,7 +21,7 @@ MAX_SECONDS = 600
 class VideoForm(AnimationVideos, Tuning, ClientFields):
     """`POST /v1/videos`."""
 
-    prompt: Prompt
+    prompt: PromptField
     model: str | None = Field(
         default=None, description="An id of GET /v1/models. Default, and for OpenAI's names: the first that can do it."
     )
@@ -56,4 +56,4 @@ class VideoForm(AnimationVideos, Tuning, ClientFields):
 class RemixForm(ClientFields):
     """`POST /v1/videos/{video_id}/remix`."""
 
-    prompt: Prompt
+    prompt: PromptField

@@ -11,11 +11,11 @@ from api.openai.videos.answers import video_of
 from jobs.desk.caller_desk import CallerDesk
 from jobs.job import Job
 
-Order = Literal["asc", "desc"]
+SortOrder = Literal["asc", "desc"]
 _PAGE = 100
 
 
-async def video_page(desk: CallerDesk, after: str | None, limit: int, order: Order) -> dict[str, Any]:
+async def video_page(desk: CallerDesk, after: str | None, limit: int, order: SortOrder) -> dict[str, Any]:
     """Return a page of the videos that a desk shows; `after` is the id of the previous page's last video.
 
     Raises UnknownJob when that video is gone.

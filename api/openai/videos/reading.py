@@ -11,8 +11,8 @@ from starlette.requests import Request
 from api.http.requests.forms import check_files
 from api.http.requests.parsing import plain_values, read_body
 from api.openai.foreign_fields import translated
+from api.openai.image_references import without_references
 from api.openai.reading import form_from, present, with_loras
-from api.openai.references import without_references
 from api.openai.videos.forms import VideoForm
 from core.generation.animation import VIDEOS
 from core.generation.hints import ignored_hint

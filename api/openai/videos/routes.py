@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
 from api.http.requests.idempotency import Idempotency, IdempotencyHeader
@@ -18,12 +17,12 @@ from api.http.responses.generated_file import drawn_file
 from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.reading import form_from
 from api.openai.videos.answers import Variant, content_of, file_of, is_video, video_of
-from api.openai.videos.described import CONTENT, SYNCHRONOUS, Video, VideoDeleted, VideoList
 from api.openai.videos.drafting import RemixSource, admit_remix, admit_video
 from api.openai.videos.forms import RemixForm, VideoForm
-from api.openai.videos.listing import Order as ListOrder
-from api.openai.videos.listing import video_page
+from api.openai.videos.listing import SortOrder, video_page
 from api.openai.videos.reading import VideoBody, read_video
+from api.openai.videos.schemas import CONTENT, SYNCHRONOUS, Video, VideoDeleted, VideoList
+from api.openapi_description.bodies import JSON, MULTIPART, described_body
 from core.generation.hints import hint_header
 from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat
@@ -71,7 +70,7 @@ async def generate_video(request: Request) -> Response:
 async def list_videos(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: ListOrder = "desc",
+    order: SortOrder = "desc",
 ) -> JSONResponse:
     """List your videos; `last_id` of one page is `after` of the next."""
     return JSONResponse(await video_page(_desk(), after, limit, order))

@@ -23,8 +23,8 @@ from core.pixels.upload import UploadedImage
 from gateway.media.reading.budget import Budget
 from gateway.media.reading.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
 from gateway.media.reading.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
-from gateway.media.reading.kept import kept
 from gateway.media.reading.png_files import scale_transparency, without_bad_metadata
+from gateway.media.reading.spooling import spooled
 from gateway.media.reading.strips import reduced, strips, upright_size
 
 pillow_heif.register_heif_opener()
@@ -104,7 +104,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
             # Some decoders read modes that cannot be converted.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
             upright = upright_size(file, full_size)
-        return UploadedImage(kept(data), upright, partial(_decoded, kind, field))
+        return UploadedImage(spooled(data), upright, partial(_decoded, kind, field))
 
 
 @contextmanager

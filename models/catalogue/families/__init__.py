@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.catalogue.families.base import IN_ONE_CALL, TEXT_ENCODERS, Family, Part, Stage, Unguided, tokenizer_of
+from models.catalogue.families.base import IN_ONE_CALL, TEXT_ENCODERS, CallStage, Family, Part, Unguided, tokenizer_of
 from models.catalogue.families.images.chroma import CHROMA
 from models.catalogue.families.images.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.images.flux2 import FLUX_2, FLUX_2_KLEIN
@@ -36,7 +36,7 @@ from models.catalogue.families.videos.wan import (
     WAN_VACE,
 )
 
-__all__ = ["FAMILIES", "IN_ONE_CALL", "TEXT_ENCODERS", "Family", "Part", "Stage", "Unguided", "tokenizer_of"]
+__all__ = ["FAMILIES", "IN_ONE_CALL", "TEXT_ENCODERS", "CallStage", "Family", "Part", "Unguided", "tokenizer_of"]
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family

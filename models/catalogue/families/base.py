@@ -23,7 +23,7 @@ def tokenizer_of(text_encoder: str) -> str:
     return text_encoder.replace("text_encoder", "tokenizer")
 
 
-class Stage(IntEnum):
+class CallStage(IntEnum):
     """When a call happens in the life of a picture. Encoding and decoding are single short calls by which
     a request joins or leaves, so they never wait behind the denoising of others.
     """
@@ -59,7 +59,7 @@ class Part:
 
     component: str
     """The pipeline's attribute, such as `unet`; the part is ignored in a pipeline that lacks it."""
-    stage: Stage
+    stage: CallStage
     method: str = "forward"
     shared: frozenset[str] = frozenset()
     """Tensors that hold for the whole batch (FLUX `img_ids`): they must have equal contents."""
@@ -307,7 +307,7 @@ class Family:
     @property
     def denoises_in_steps(self) -> bool:
         """Whether the engine sees each step's calls of the denoiser."""
-        return any(part.stage is Stage.DENOISE for part in self.parts)
+        return any(part.stage is CallStage.DENOISE for part in self.parts)
 
     @property
     def lengths_multiple(self) -> int:
@@ -318,7 +318,7 @@ class Family:
     @property
     def text_varies(self) -> bool:
         """Whether its denoisers take prompts of any length, with a mask of what is padding."""
-        return any(part.padded or part.ragged for part in self.parts if part.stage is Stage.DENOISE)
+        return any(part.padded or part.ragged for part in self.parts if part.stage is CallStage.DENOISE)
 
     def least_frames(self, fps: int) -> int:
         """Return the number of frames of its shortest video at this frame rate."""

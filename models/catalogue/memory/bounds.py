@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from models.catalogue.memory.beside import gib_for_models
 from models.catalogue.memory.needs import DIGITS
+from models.catalogue.memory.other_processes import gib_for_models
 
 
 @dataclass(frozen=True)

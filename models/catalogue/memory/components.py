@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from models.catalogue.families import TEXT_ENCODERS, Family, Stage
+from models.catalogue.families import TEXT_ENCODERS, CallStage, Family
 from models.catalogue.memory.options import Memory
 
 DevicePlace = Annotated[str, Field(pattern=r"^(cpu|[a-z]+:[0-9]+)$")]
@@ -16,7 +16,7 @@ DevicePlace = Annotated[str, Field(pattern=r"^(cpu|[a-z]+:[0-9]+)$")]
 
 def component_mistakes(components: Mapping[str, str], family: Family, memory: Memory) -> Iterator[str]:
     """Yield what is wrong with an entry's `components`."""
-    stages = (Stage.ENCODE, Stage.DECODE)
+    stages = (CallStage.ENCODE, CallStage.DECODE)
     encoding = {part.component for part in family.parts if part.stage in stages}
     movable = sorted(encoding - {family.denoiser} | {*TEXT_ENCODERS, "vae"})
     quantized = memory.quantization.components if memory.quantization else ()

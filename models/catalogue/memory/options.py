@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.validation import Strict, did_you_mean
-from models.catalogue.families import TEXT_ENCODERS, Family, Stage
+from models.catalogue.families import TEXT_ENCODERS, CallStage, Family
 
 ATTENTION_BACKENDS = frozenset(
     [
@@ -151,7 +151,7 @@ def memory_mistakes(memory: Memory, family: Family) -> Iterator[str]:
 
 def denoisers_of(family: Family) -> tuple[str, ...]:
     """Return the names of the components that denoise, the family's own first."""
-    parts = [part.component for part in family.parts if part.stage is Stage.DENOISE]
+    parts = [part.component for part in family.parts if part.stage is CallStage.DENOISE]
     return tuple(dict.fromkeys([family.denoiser, *parts]))
 
 

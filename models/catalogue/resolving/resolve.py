@@ -22,6 +22,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families.images.qwen_image import OWN_PROPORTION
 from models.catalogue.limits import Limits, TaskSettings
+from models.catalogue.resolving.animation_videos import check_videos, frames_of, video_hints, videos_of
 from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, last_image_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.deadlines import allowed_s
@@ -39,7 +40,6 @@ from models.catalogue.resolving.sizes import (
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 from models.catalogue.resolving.upscaling import upscale_of
-from models.catalogue.resolving.videos import check_videos, frames_of, video_hints, videos_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever the output size."""

@@ -8,8 +8,8 @@ from core.generation.camera import CameraMove
 from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
+from models.catalogue.resolving.animation_videos import FOLLOWED, REPLACED_IN
 from models.catalogue.resolving.tuning import tunable
-from models.catalogue.resolving.videos import FOLLOWED, REPLACED_IN
 
 _SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
 

@@ -16,7 +16,7 @@ from diffusers.utils.state_dict_utils import (
     convert_unet_state_dict_to_peft,
 )
 
-from models.weights.addons.changes import Rows
+from models.weights.addons.layer_changes import OutputRows
 from models.weights.files import flux_modules, sd3_modules
 
 DENOISER_PREFIXES = (
@@ -39,17 +39,17 @@ T5_PREFIXES = TEXT_PREFIXES["text_encoder_3"]
 
 
 @dataclass(frozen=True)
-class Target:
+class LoraTarget:
     """A layer of the pipeline, and the outputs of the file's layer that belong to it."""
 
     component: str
     path: str
-    rows: Rows = field(default_factory=lambda: slice(None))
+    rows: OutputRows = field(default_factory=lambda: slice(None))
 
 
 def find_targets(
     outputs: Mapping[str, int], pipeline: DiffusionPipeline, modules: Mapping[str, Any], denoiser: str
-) -> dict[str, list[Target]]:
+) -> dict[str, list[LoraTarget]]:
     """Return the layers that each name means, given the names' numbers of outputs; an empty list for unknown names."""
     known = {component: _layers(module) for component, module in modules.items()}
     originals = _originals(modules[denoiser])
@@ -87,14 +87,14 @@ def _target(
     denoiser: str,
     modules: Mapping[str, Any],
     originals: Mapping[str, tuple[str, ...]],
-) -> list[Target]:
+) -> list[LoraTarget]:
     for component, layers in known.items():
         for prefix in _prefixes(component, denoiser, modules[component]):
             rest = name.removeprefix(prefix)
             if rest == name:
                 continue
             if rest in layers:
-                return [Target(component, layers[rest])]
+                return [LoraTarget(component, layers[rest])]
             if component == denoiser and rest in originals:
                 return _original(component, originals[rest], count, modules[component])
     return []
@@ -107,17 +107,19 @@ def _prefixes(component: str, denoiser: str, module: Any) -> tuple[str, ...]:
     return (*TEXT_PREFIXES.get(component, ()), *(T5_PREFIXES if is_second_t5 else ()))
 
 
-def _original(component: str, parts: tuple[str, ...], count: int, module: Any) -> list[Target]:
+def _original(component: str, parts: tuple[str, ...], count: int, module: Any) -> list[LoraTarget]:
     blocks = module.config.num_layers
     if len(parts) == 1:
         sd3 = isinstance(module, diffusers.SD3Transformer2DModel)
         swapped = sd3_modules.is_shift_first(parts[0], blocks) if sd3 else parts[0] == flux_modules.SHIFT_FIRST
         halves = [*range(count // 2, count), *range(count // 2)]
-        return [Target(component, parts[0], halves if swapped else slice(None))]
+        return [LoraTarget(component, parts[0], halves if swapped else slice(None))]
     width = module.inner_dim
     starts = [width * number for number in range(len(parts))]
     ends = [*starts[1:], count]
-    return [Target(component, part, slice(start, end)) for part, start, end in zip(parts, starts, ends, strict=True)]
+    return [
+        LoraTarget(component, part, slice(start, end)) for part, start, end in zip(parts, starts, ends, strict=True)
+    ]
 
 
 def _by_diffusers(
@@ -125,7 +127,7 @@ def _by_diffusers(
     pipeline: DiffusionPipeline,
     modules: Mapping[str, Any],
     known: Mapping[str, Mapping[str, str]],
-) -> dict[str, list[Target]]:
+) -> dict[str, list[LoraTarget]]:
     """Run diffusers' converters on a fake LoRA with these names, whose values show which layer became which."""
     probe: dict[str, torch.Tensor] = {}
     for number, (name, count) in enumerate(outputs.items()):
@@ -144,7 +146,7 @@ def _by_diffusers(
         for path, down, up in _pairs(_own(weights, component)):
             if path in layers:
                 rows = slice(int(up[0]), int(up[-1]) + 1)
-                found[names[round(float(down))]].append(Target(component, layers[path], rows))
+                found[names[round(float(down))]].append(LoraTarget(component, layers[path], rows))
     return dict(found)
 
 

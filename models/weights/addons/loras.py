@@ -20,7 +20,7 @@ from models.catalogue.added.lora_kinds import unread_kind
 from models.catalogue.addons import LoraSpec
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.families.videos.wan import LOW_NOISE_TRANSFORMER
-from models.weights.addons.changes import Change
+from models.weights.addons.layer_changes import LayerChange
 from models.weights.addons.lora_layouts import counted_layers, names_in, own_weights
 from models.weights.addons.own_layouts import inject_own, is_own
 from models.weights.addons.peft_files import DENOISERS
@@ -193,7 +193,7 @@ def fuse(pipeline: DiffusionPipeline, loras: Mapping[str, LoraSpec]) -> None:
 
 def _fuse_layer(layer: Any, adapter: str, scale: float) -> None:
     first = layer.lora_A[adapter] if isinstance(layer, LoraLayer) and adapter in layer.lora_A else None
-    if not isinstance(first, Change):
+    if not isinstance(first, LayerChange):
         layer.set_scale(adapter, scale)
         layer.merge(adapter_names=[adapter])
         return

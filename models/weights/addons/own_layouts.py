@@ -16,8 +16,8 @@ from torch import nn
 
 from core.errors import LoadFailed
 from core.wording import some
-from models.weights.addons.changes import Change, Read, read_change
-from models.weights.addons.lora_names import Target, find_targets
+from models.weights.addons.layer_changes import LayerChange, Read, read_change
+from models.weights.addons.lora_names import LoraTarget, find_targets
 
 PARTS = re.compile(
     r"(?P<layer>.+)\.(?P<part>hada_\w+|lokr_\w+|diff|diff_b|alpha|"
@@ -54,7 +54,7 @@ def inject_own(
     layers = {name: read_change(tensors) for name, tensors in _layers(load_file(file)).items()}
     targets = find_targets({name: read.outputs for name, read in layers.items()}, pipeline, modules, denoiser)
     _refuse_partial(layers, targets, modules)
-    by_component: dict[str, list[tuple[Target, Read]]] = defaultdict(list)
+    by_component: dict[str, list[tuple[LoraTarget, Read]]] = defaultdict(list)
     for name, read in layers.items():
         for target in targets.get(name, []):
             if isinstance(_layer(modules, target), ADAPTABLE):
@@ -78,7 +78,7 @@ def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Te
 
 
 def _refuse_partial(
-    layers: Mapping[str, Read], targets: Mapping[str, list[Target]], modules: Mapping[str, Any]
+    layers: Mapping[str, Read], targets: Mapping[str, list[LoraTarget]], modules: Mapping[str, Any]
 ) -> None:
     """Raise LoadFailed if any layer would be left out."""
     wanted = [name for name, read in layers.items() if not read.is_nothing]
@@ -94,12 +94,12 @@ def _refuse_partial(
         raise LoadFailed(f"it also changes layers of a kind that cannot be changed for one request: {some(fixed)}")
 
 
-def _layer(modules: Mapping[str, Any], target: Target) -> Any:
+def _layer(modules: Mapping[str, Any], target: LoraTarget) -> Any:
     layer = modules[target.component].get_submodule(target.path)
     return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
 
 
-def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None:
+def _inject(module: Any, adapter: str, found: list[tuple[LoraTarget, Read]]) -> None:
     paths = "|".join(re.escape(target.path) for target, _ in found)
     # peft's own matrices are replaced below, so rank 1 will do.
     config = LoraConfig(r=1, lora_alpha=1, target_modules=f"(?:{paths})", init_lora_weights=False)
@@ -110,6 +110,6 @@ def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None
         base = layer.get_base_layer()
         first, second = read.of(base, target.rows)
         layer.lora_A[adapter], layer.lora_B[adapter] = first.to(base.weight.device), second.to(base.weight.device)
-        if isinstance(first, Change):
+        if isinstance(first, LayerChange):
             # Makes wrong shapes fail here, rather than in the first picture.
             first.delta().reshape(base.weight.shape)

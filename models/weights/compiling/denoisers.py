@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel, ZImageTransformer
 from torch.utils import _pytree as pytree
 
 from core.errors import LoadFailed
-from models.catalogue.families import Family, Stage
+from models.catalogue.families import CallStage, Family
 from models.catalogue.memory.options import Memory
 from models.weights.compiling.z_image import BucketedZImage
 
@@ -34,7 +34,7 @@ _thread = _ThreadState()
 
 def denoisers(pipeline: DiffusionPipeline, family: Family) -> list[Any]:
     """Return all modules that denoise: Wan 2.2 A14B has two."""
-    parts = [part.component for part in family.parts if part.stage is Stage.DENOISE]
+    parts = [part.component for part in family.parts if part.stage is CallStage.DENOISE]
     names = dict.fromkeys([family.denoiser, *parts])
     modules = [getattr(pipeline, name, None) for name in names]
     return [module for module in modules if module is not None]

@@ -12,13 +12,13 @@ from torch.utils import _pytree as pytree
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.options import denoisers_of
-from models.weights.counting.calls import decoding, denoising, denoising_pass
 from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.ltx2 import kept_bytes, sounding
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
-from models.weights.counting.storing import cast_bytes, grouped_bytes, quantized_bytes
-from models.weights.memory.tiles import tile_latents, tiled
+from models.weights.counting.stored_weights import cast_bytes, grouped_bytes, quantized_bytes
+from models.weights.counting.traced_calls import decoding, denoising, denoising_pass
+from models.weights.memory.vae_tiling import tile_latents, tiled
 
 GIB = 2**30
 _KNOWN: dict[tuple[str, str, str], Need] = {}

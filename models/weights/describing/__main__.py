@@ -1,4 +1,4 @@
-"""`python -m models.weights.describing`: the subprocess of `models.catalogue.pointing.looking`; it speaks JSON."""
+"""`python -m models.weights.describing`: the subprocess of `pointing.description_process`; it speaks JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.sources import Source
-from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
+from models.weights.describing.url_files import downloaded
 from models.weights.fetching.fetch import refuse_pickle_name
 
 

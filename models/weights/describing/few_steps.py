@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.weights.describing.looks import Look
+from models.weights.describing.checkpoint_facts import CheckpointFacts
 
 STEPS = {"lcm": 4, "turbo": 4, "lightning": 4, "hyper": 8, "schnell": 4, "tcd": 4, "dmd": 4, "dmd2": 4, "distilled": 8}
 """By kind of distillation: the steps that model cards recommend, unless the name says another number."""
@@ -24,7 +24,7 @@ class FewSteps:
     """Whether the number comes from the name."""
 
 
-def few_steps(look: Look) -> FewSteps | None:
+def few_steps(look: CheckpointFacts) -> FewSteps | None:
     """Return the few steps that a checkpoint was distilled to; None for one that takes as many as its family."""
     if look.distilled is False:
         return None

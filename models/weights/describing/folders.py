@@ -11,7 +11,7 @@ from core.errors import LoadFailed
 from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.presence import NOT_LOADED
-from models.weights.describing.looks import Look, Weights
+from models.weights.describing.checkpoint_facts import CheckpointFacts, Weights
 from models.weights.describing.model_folder import ModelCard, ModelFolder
 from models.weights.fetching.fetch import PICKLES, refused_pickle
 
@@ -31,7 +31,7 @@ class OfNoFamily:
     variant: str | None
 
 
-def look_at_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> Look | OfNoFamily:
+def inspect_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> CheckpointFacts | OfNoFamily:
     """Return what a pipeline is. Raises LoadFailed with what to do, or LoadInterrupted."""
     index = folder.read_json("model_index.json")
     pipeline = str(index.get("_class_name", ""))
@@ -48,7 +48,7 @@ def look_at_folder(folder: ModelFolder, name: str, *, allow_pickle: bool) -> Loo
         other = "StableDiffusionInstructPix2PixPipeline" if family else pipeline
         return OfNoFamily(name, other, weights, folder.card, variant)
     vae, unet = configs.get("vae", {}), configs.get("unet", {})
-    return Look(
+    return CheckpointFacts(
         name=name,
         family=family,
         weights=weights,

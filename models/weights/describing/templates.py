@@ -6,8 +6,8 @@ from functools import cache
 
 from models.catalogue.catalogue import SHIPPED, Catalogue, load_catalogue
 from models.catalogue.entry import Entry
+from models.weights.describing.checkpoint_facts import CheckpointFacts
 from models.weights.describing.few_steps import FewSteps
-from models.weights.describing.looks import Look
 
 FEW_STEPS = 10
 
@@ -17,7 +17,7 @@ def shipped() -> Catalogue:
     return load_catalogue(*SHIPPED)
 
 
-def template(look: Look, weights_gib: float, few: FewSteps | None) -> Entry:
+def template(look: CheckpointFacts, weights_gib: float, few: FewSteps | None) -> Entry:
     """Return the shipped entry most like a checkpoint: distilled alike, of the same base, of similar size."""
     distilled = few is not None or look.distilled is True
     family = [entry for entry in shipped().entries.values() if entry.family == look.family and entry.source.repo]

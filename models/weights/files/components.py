@@ -32,7 +32,7 @@ def read_components(held: Contents, family: Family, config: Path, dtype: torch.d
         if held.holds(name, kind, family.denoiser):
             own_dtype = torch.float32 if name in family.float32_components else dtype
             if name == family.denoiser:
-                found[name] = read_model(held.denoiser, getattr(diffusers, kind), config / name, dtype, file)
+                found[name] = model_from_tensors(held.denoiser, getattr(diffusers, kind), config / name, dtype, file)
             else:
                 tensors = held.vae if name == "vae" else held.text
                 found[name] = _read(name, library, kind, tensors, config, own_dtype)
@@ -66,7 +66,7 @@ def _read(name: str, library: str, kind: str, tensors: Tensors, config: Path, dt
     )
 
 
-def read_model(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
+def model_from_tensors(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
     """Make a denoiser or VAE from tensors, whatever program named them. Raises LoadFailed if they do not fit."""
     fields = kind.load_config(str(config))
     with init_empty_weights():

@@ -19,7 +19,7 @@ from models.catalogue.families import TEXT_ENCODERS, tokenizer_of
 from models.catalogue.sources import Source
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path, refuse_pickles
-from models.weights.files.components import pipeline_parts, read_model, refuse_misfits
+from models.weights.files.components import model_from_tensors, pipeline_parts, refuse_misfits
 from models.weights.files.contents import VAE
 from models.weights.files.side_tensors import refuse_side_tensors, unscaled
 
@@ -83,7 +83,7 @@ def _read(override: Override, config: Path, library: str, kind: str, dtype: torc
     weights = unscaled(tensors, dtype, said)
     if library == "transformers":
         return _read_text_encoder(_without(weights, TEXT_PREFIXES), getattr(package, kind), config, dtype, said)
-    return read_model(_without(weights, VAE), getattr(package, kind), config, dtype, said)
+    return model_from_tensors(_without(weights, VAE), getattr(package, kind), config, dtype, said)
 
 
 def _without(tensors: Mapping[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:

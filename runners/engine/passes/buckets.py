@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.compiling.shapes import bucket_of
 from runners.engine.passes.merging import samples_of
 from runners.engine.passes.module_calls import ModuleCall
 
 
-def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
+def padded_to_bucket(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
     """Return a pass's calls, followed by repetitions of the last one that pad its samples to a bucket.
 
     A batch larger than the largest bucket is padded to a multiple of it. Only denoisers that do not run apart have
@@ -32,8 +32,8 @@ def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCa
     return batch
 
 
-def fitting(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) -> int:
-    """Return how many of the calls, from the first, fit into a budget of tokens once they are `filled`; at least 1."""
+def calls_that_fit(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) -> int:
+    """Return how many of the calls, from the first, fit into a budget of tokens when padded to a bucket; at least 1."""
     return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
 
 
@@ -59,7 +59,7 @@ def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     """Return how many samples a pass lacks to fill its bucket, or to have the fixed size of its calls' passes."""
     first, samples = calls[0], sum(call.samples for call in calls)
     needed = samples if first.calls_in_pass is None else first.calls_in_pass * first.samples
-    if buckets and first.stage is Stage.DENOISE and not first.part.apart:
+    if buckets and first.stage is CallStage.DENOISE and not first.part.apart:
         needed = bucket_of(needed, buckets)
     return needed - samples
 

@@ -20,16 +20,16 @@ import torch
 from torch.utils import _pytree as pytree
 
 from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
-from models.weights.memory.tiles import can_tile, tiled
+from models.weights.memory.vae_tiling import can_tile, tiled
 from processes.machine.core_turns import CoreTurns
-from runners.engine.leaving import Leaving, Stopwatch
+from runners.engine.device_copies import DeviceCopy, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
-from runners.engine.passes.buckets import compiled_shape, filled
+from runners.engine.passes.buckets import compiled_shape, padded_to_bucket
 from runners.engine.passes.merging import finite_samples, merge, split
 from runners.engine.passes.module_calls import ModuleCall, Operation
 from runners.engine.passes.signatures import tensors_in
@@ -97,7 +97,7 @@ class BegunPass:
         self._tokens = sum(call.tokens for call in calls)
         self._watch = watch
         self._before = before
-        self._finite = Leaving(finite)
+        self._finite = DeviceCopy(finite)
         self._on_end = on_end
 
     @cached_property
@@ -249,7 +249,7 @@ class Executor:
     def _too_large_whole(self, calls: Sequence[ModuleCall]) -> bool:
         call = calls[0]
         decode_tokens = self._limits.decode_tokens
-        if decode_tokens is None or call.stage is not Stage.DECODE or call.calls_in_pass is not None:
+        if decode_tokens is None or call.stage is not CallStage.DECODE or call.calls_in_pass is not None:
             return False
         return call.tokens > decode_tokens and can_tile(call.operation.module)
 
@@ -272,7 +272,7 @@ class Executor:
 
     def _forward(self, calls: Sequence[ModuleCall], *, tiles: bool) -> list[Outcome]:
         operation = calls[0].operation
-        batch = filled(calls, self._model.batch_buckets)
+        batch = padded_to_bucket(calls, self._model.batch_buckets)
         samples = sum(call.samples for call in batch)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
         pieces = tiled(operation.module) if tiles else nullcontext()
@@ -295,7 +295,7 @@ class Executor:
     def _run_merged(self, operation: Operation, batch: Sequence[ModuleCall]) -> Any:
         model, part = self._model, operation.part
         arguments = merge(batch, model.text_buckets)
-        if model.compiled is None or part.stage is not Stage.DENOISE:
+        if model.compiled is None or part.stage is not CallStage.DENOISE:
             return operation.run(**arguments)
         known = model.compiled.admit(compiled_shape(part, arguments, model.text_buckets))
         with nullcontext() if known else uncompiled():

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.compiling.shapes import bucket_of
 from runners.engine.passes.module_calls import ModuleCall
 
@@ -119,7 +119,7 @@ def _of_samples(part: Part, name: str, value: Any, kept: slice) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[kept], value)
 
 
-def repeated(part: Part, output: Any, samples: int) -> Any:
+def repeated_output(part: Part, output: Any, samples: int) -> Any:
     """Return an output with its samples repeated, as two equal halves."""
     return pytree.tree_map(_twice, output, is_leaf=_is_sample_list(part, samples))
 
@@ -155,7 +155,7 @@ def _is_sample_list(part: Part, samples: int) -> Any:
 
     Other lists contain whole batches, like ControlNets' residuals, even if the module takes lists.
     """
-    if not part.listed or part.stage is Stage.CONTROL:
+    if not part.listed or part.stage is CallStage.CONTROL:
         return None
     return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
 

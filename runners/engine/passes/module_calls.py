@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from runners.engine.loras.hooks import NONE, Adapter
 from runners.engine.passes.signatures import content_digest, shapes, signature
 
@@ -156,7 +156,7 @@ class ModuleCall:
         return self.operation.part
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> CallStage:
         return self.part.stage
 
     @cached_property

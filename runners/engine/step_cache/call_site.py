@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from runners.engine.leaving import Leaving
+from runners.engine.device_copies import DeviceCopy
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distances, missing_error
 
 
@@ -17,7 +17,7 @@ from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distan
 class _Measured:
     """How far off the extrapolation was at a computed step."""
 
-    error: Leaving
+    error: DeviceCopy
     distances: int
 
     @property
@@ -62,7 +62,7 @@ class CallSite:
         if len(self._computed) == 2:
             line = self._line(step)
             error = _relative_error(line, leaves)
-            self._measured, self._newest = self._newest, _Measured(Leaving(error), distances(step, self._steps))
+            self._measured, self._newest = self._newest, _Measured(DeviceCopy(error), distances(step, self._steps))
             if share := missing_error(step, self._steps):
                 # Clamped on the device, to avoid waiting for it.
                 weight = 1 + share * torch.where(error > MAX_CORRECTED_ERROR, MAX_CORRECTED_ERROR / error, 1.0)

@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
-from models.catalogue.families import Family, Part, Stage, Unguided
-from runners.engine.passes.merging import repeated, samples_of
+from models.catalogue.families import CallStage, Family, Part, Unguided
+from runners.engine.passes.merging import repeated_output, samples_of
 from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES
@@ -110,7 +110,7 @@ class DenoisingSteps:
     def answer(self, part: Part, make_call: Callable[[], ModuleCall]) -> Any:
         """Return the output of the denoiser, or of a ControlNet before it; `make_call` is called only to compute it."""
         step = self._begun_step()
-        if part.stage is Stage.CONTROL:
+        if part.stage is CallStage.CONTROL:
             # The residuals of a predicted step are not used.
             return ((), None) if step.skipped else self._computed(step, make_call())
         position = CallPosition(part.component, step.calls[part.component], step.guided)
@@ -177,7 +177,7 @@ class DenoisingSteps:
         arguments = samples_of(call.part, call.arguments, kept)
         output = self._park(replace(call, arguments=arguments, samples=half, tokens=call.tokens // 2))
         # With equal halves, the guidance scale has no effect.
-        return repeated(call.part, output, half)
+        return repeated_output(call.part, output, half)
 
     def _end_step(self) -> None:
         step = self._last = self._step

@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
 from models.weights.pipelines.sibling_pipelines import sibling
@@ -25,7 +25,7 @@ from runners.engine.views.optional_weights import OptionalWeights
 from runners.engine.views.samplers import SamplerMaker
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
-UPSCALING = Part("upscaler", Stage.DECODE, casts=True, pixels_per_token=64)
+UPSCALING = Part("upscaler", CallStage.DECODE, casts=True, pixels_per_token=64)
 """The upscaling model between two passes; a tile counts like the latents of an image of its size."""
 Park = Callable[[ModuleCall | SamplerStep], Any]
 """Leaves the calling greenlet with a call or a sampler's step, and returns its result."""
@@ -147,6 +147,6 @@ class ViewFactory:
             adapter = self._loras.adapter(part.component, request.loras)
             return operation.call(args, kwargs, added, adapter, fixed_tokens)
 
-        if steps is None or part.stage not in (Stage.DENOISE, Stage.CONTROL):
+        if steps is None or part.stage not in (CallStage.DENOISE, CallStage.CONTROL):
             return lambda *args, **kwargs: self._park(make_call(*args, **kwargs))
         return lambda *args, **kwargs: steps.answer(part, partial(make_call, *args, **kwargs))

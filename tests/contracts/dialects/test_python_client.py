@@ -22,7 +22,7 @@ from rich.console import Console
 
 from client import AsyncJubako, Image, Jubako, Refused, Unreachable, Video
 from client.display.bars import bar
-from client.display.pictures import as_text
+from client.display.terminal_images import as_text
 from client.events import Event
 from client.parameters import Character
 from client.results import Frame, Storyboard
@@ -181,7 +181,7 @@ async def test_many_at_once(openai_server: Replica) -> None:
 class TestNotebooks:
     def test_images_show_themselves_whatever_their_format(self) -> None:
         assert Image(png(photo()), "image/png")._repr_png_() == png(photo())
-        file = ROOT / "docs/story.jpg"
+        file = ROOT / "docs/pictures/story.jpg"
         assert Image(file.read_bytes(), "image/jpeg")._repr_png_().startswith(b"\x89PNG")
 
     def test_videos_and_stories_too(self) -> None:
@@ -249,7 +249,7 @@ class TestTheCommand:
             (["draw", "a fox", "--image", "nowhere.png"], "nowhere.png"),
             (["draw", "a fox", "--set", "strength"], "write NAME=VALUE"),
             (["video", "a fox", "--pose-video", "poses.mp4"], "--pose-video needs an --image"),
-            (["video", "a fox", "-i", str(ROOT / "docs/story.jpg"), "--face-video", "face.mp4"], "face.mp4"),
+            (["video", "a fox", "-i", str(ROOT / "docs/pictures/story.jpg"), "--face-video", "face.mp4"], "face.mp4"),
             (["jobs", "nobodys"], "nobodys"),
         ],
     )

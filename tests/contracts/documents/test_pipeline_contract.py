@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from api.pipeline import device_named
-from models.catalogue.serving.served import ignored_model, served_catalogue, text2image_model
+from models.catalogue.serving.served_models import ignored_model, served_catalogue, text2image_model
 from runners.state import ModelState, RunnerState
 from settings import Settings
 from tests.support.raw_sockets import answer_on, asking

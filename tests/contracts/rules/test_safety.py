@@ -16,9 +16,9 @@ from core.errors import ContentPolicyViolation, StartError
 from core.generation.events import Clip, Picture
 from core.generation.request import GenerationRequest, Task
 from gateway.safety.blocked_words import BlockedWords, read_blocked_words
+from gateway.safety.content_policy import ContentPolicy
+from gateway.safety.detection import LABELS, as_seen, worst
 from gateway.safety.local import policy_here
-from gateway.safety.pictures import LABELS, as_seen, worst
-from gateway.safety.policy import ContentPolicy
 from gateway.safety.service import label_scores, safety_services
 from settings.sections.safety import SafetyOptions
 from tests.support.servers.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue

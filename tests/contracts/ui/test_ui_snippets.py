@@ -20,7 +20,7 @@ from tests.support.engine.drawing import largest_difference
 from tests.support.servers.replica import Replica
 from tests.support.servers.serving import half_mask, photo
 from ui.snippets import SNIPPETS
-from ui.snippets.said import Said
+from ui.snippets.snippet_request import SnippetRequest
 
 DRAWN = {
     "prompt": "a red apple on O'Hara's \"blue\" background",
@@ -100,7 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_snippet_draws_what_it_says(name: str, way: str, folder: Path, openai_server: Replica) -> None:
     api, parameters = REQUESTS[name]
-    text = SNIPPETS[way](Said(openai_server.url, api, parameters))
+    text = SNIPPETS[way](SnippetRequest(openai_server.url, api, parameters))
     if way == "OpenAI" and "control_image" in parameters:
         assert text.startswith("# OpenAI's API has no control_image")
         return
@@ -123,7 +123,7 @@ def _content(file: bytes) -> bytes:
 @pytest.mark.parametrize("way", [way for way in SNIPPETS if way != "OpenAI"])
 @pytest.mark.parametrize("name", STORIES)
 def test_a_snippet_tells_the_story(name: str, way: str, folder: Path, openai_server: Replica) -> None:
-    RUN[way](SNIPPETS[way](Said(openai_server.url, "storyboard", STORIES[name])))
+    RUN[way](SNIPPETS[way](SnippetRequest(openai_server.url, "storyboard", STORIES[name])))
     if way == "curl":
         with ZipFile(folder / "storyboard-5.zip") as archive:
             archive.extractall(folder)
@@ -138,17 +138,17 @@ def test_a_snippet_tells_the_story(name: str, way: str, folder: Path, openai_ser
 
 
 def test_a_snippet_plans_the_story(folder: Path, openai_server: Replica) -> None:
-    run_in_shell(SNIPPETS["curl"](Said(openai_server.url, "plan", STORIES["a story"])))
+    run_in_shell(SNIPPETS["curl"](SnippetRequest(openai_server.url, "plan", STORIES["a story"])))
     planned = json.loads((folder / "plan-5.json").read_text("utf-8"))["scenes"]
     assert [scene["frame_number"] for scene in planned] == [1, 2, 3, 4, 5, 6]
 
 
 def test_keys_are_named_and_never_shown() -> None:
-    said = Said("http://here", "text_to_image", {"prompt": "x", "seed": 1}, keyed=True)
+    said = SnippetRequest("http://here", "text_to_image", {"prompt": "x", "seed": 1}, keyed=True)
     for way in ("curl", "BentoML", "OpenAI"):
         assert "JUBAKO_CLIENT_KEY" in SNIPPETS[way](said)
 
 
 def test_what_openai_lacks_is_said() -> None:
-    said = Said("http://here", "storyboard", {"prompt": "x", "seed": 1})
+    said = SnippetRequest("http://here", "storyboard", {"prompt": "x", "seed": 1})
     assert SNIPPETS["OpenAI"](said).startswith("# OpenAI's API has no storyboards")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES, CallStage
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.passes.module_calls import Operation
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
@@ -102,7 +102,7 @@ async def test_klein_encodes_texts_of_any_length_together_and_each_once(tmp_path
 
 def test_an_encoding_holds_neither_a_cache_nor_the_odds_of_every_word(tmp_path: Path) -> None:
     model = load_tiny("flux2-klein", tmp_path)
-    part = next(p for p in model.family.parts if p.stage is Stage.ENCODE and p.component == "text_encoder")
+    part = next(p for p in model.family.parts if p.stage is CallStage.ENCODE and p.component == "text_encoder")
     tokens = torch.ones((1, 8), dtype=torch.long)
     call = Operation(part, model.components["text_encoder"]).call(
         (), {"input_ids": tokens, "attention_mask": tokens, "output_hidden_states": True, "use_cache": False}, {}

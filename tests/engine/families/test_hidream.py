@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from runners.engine.passes.module_calls import Operation
 from tests.support.engine.drawing import draw_together, pictures, request
 from tests.support.engine.engines import running
@@ -34,7 +34,7 @@ async def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
 def test_a_call_has_the_tokens_that_its_denoiser_computes(height: int, width: int, tmp_path: Path) -> None:
     """Which pads an image that is not square to the most tokens that any may have."""
     model = load_tiny("hidream", tmp_path)
-    part = next(part for part in model.family.parts if part.stage is Stage.DENOISE)
+    part = next(part for part in model.family.parts if part.stage is CallStage.DENOISE)
     denoiser, embedded = model.components["transformer"], []
     denoiser.x_embedder.register_forward_hook(lambda _module, _inputs, output: embedded.append(output.shape))
     operation = Operation(part, denoiser)

@@ -8,7 +8,7 @@ import pytest
 
 from core.generation.events import Step
 from core.generation.request import Task
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from tests.support.engine.drawing import draw_together, largest_difference, photo, pictures, plain_frames, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
@@ -29,10 +29,10 @@ async def test_layers_are_those_of_the_plain_pipeline(tmp_path: Path, monkeypatc
         ]
         assert max(map(largest_difference, (layer.image for layer in layers), plain)) <= TOLERANCE
         assert {event.index for event in events if isinstance(event, Step)} == {0, 1, 2}, "all make progress together"
-    assert max(passes.samples("transformer", Stage.DENOISE)) == 2, "a decomposition is one sample, of both requests"
-    assert max(passes.samples("vae", Stage.DECODE)) >= 3
+    assert max(passes.samples("transformer", CallStage.DENOISE)) == 2, "a decomposition is one sample, of both requests"
+    assert max(passes.samples("vae", CallStage.DECODE)) >= 3
     # Three layers are three images that run: with room for four, the other request waits.
     short = [each.model_copy(update={"num_inference_steps": 1}) for each in (three, other)]
     with running(model, batch_tokens=BATCH_TOKENS, max_running=4) as (engine, passes):
         assert [len(pictures(events)) for events in await draw_together(engine, short)] == [3, 3]
-    assert max(passes.samples("transformer", Stage.DENOISE)) == 1
+    assert max(passes.samples("transformer", CallStage.DENOISE)) == 1

@@ -14,7 +14,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel, load_pipelines
-from models.weights.memory.tiles import can_tile
+from models.weights.memory.vae_tiling import can_tile
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import (
     draw,

@@ -12,7 +12,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint import calcul
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES, CallStage
 from models.weights.loading import LoadedModel
 from runners.engine.passes.merging import merge, split
 from runners.engine.passes.module_calls import Operation
@@ -47,15 +47,15 @@ def test_guidance_needs_a_negative_prompt_if_it_is_a_space(guidance: float, nega
 async def test_the_pictures_of_one_edit_encode_its_inputs_once(tmp_path: Path) -> None:
     edit = request(Task.EDIT, images=(photo(0), photo(1)), scheduler="flow_euler", num_images=3)
     passes = await drawn(load_tiny("qwen-image-edit-plus", tmp_path), [edit])
-    assert sum(passes.samples("vae", Stage.ENCODE)) == 2
-    assert sum(passes.samples("text_encoder", Stage.ENCODE)) == 2, "with and without the prompt"
-    assert set(passes.samples("transformer", Stage.DENOISE)) == {3}
+    assert sum(passes.samples("vae", CallStage.ENCODE)) == 2
+    assert sum(passes.samples("text_encoder", CallStage.ENCODE)) == 2, "with and without the prompt"
+    assert set(passes.samples("transformer", CallStage.DENOISE)) == {3}
 
 
 async def test_turbo_steps_are_forward_passes(tmp_path: Path) -> None:
     wanted = request(scheduler="flow_euler", num_inference_steps=8, guidance_scale=0.0)
     passes = await drawn(load_tiny("z-image", tmp_path), [wanted])
-    assert passes.samples("transformer", Stage.DENOISE) == [1] * 8
+    assert passes.samples("transformer", CallStage.DENOISE) == [1] * 8
 
 
 def prompt_calls(model: LoadedModel, prompts: Sequence[tuple[str, list[Image.Image]]]) -> list[Any]:

@@ -17,7 +17,7 @@ from core.generation.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import load
-from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
+from runners.token_opt.latent_optimiser import IterationDone, LatentOptimiser
 from runners.token_opt.request_queue import TokenOptQueue
 from tests.support.servers.serving import half_mask
 
@@ -47,7 +47,7 @@ def optimiser(queue: TokenOptQueue) -> LatentOptimiser:
 
 def generated(optimiser: LatentOptimiser, wanted: GenerationRequest, seed: int = 1) -> Image.Image:
     *progress, image = optimiser.generate(wanted, seed)
-    assert progress == [Progress(n + 1) for n in range(wanted.iterations)]
+    assert progress == [IterationDone(n + 1) for n in range(wanted.iterations)]
     assert isinstance(image, Image.Image)
     return image
 

@@ -31,7 +31,7 @@ from runners.certifying.certify import certified
 from runners.certifying.probes import at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import RecordedCall
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.observer import EngineObserver, Report
+from runners.engine.observer import EngineObserver, RequestReport
 from runners.engine.pipeline_run import pipeline_arguments
 from runners.host.warmup import warm_up
 from tests.support.engine.compiler import Compiler
@@ -107,9 +107,9 @@ def model(entry: Entry) -> LoadedModel:
 
 class Ended(EngineObserver):
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[RequestReport] = []
 
-    def on_end(self, report: Report) -> None:
+    def on_end(self, report: RequestReport) -> None:
         self.reports.append(report)
 
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core.errors import LoadFailed
-from models.catalogue.families import Part, Stage
+from models.catalogue.families import CallStage, Part
 from models.weights.loading import LoadedModel
 from models.weights.memory import placing
 from models.weights.memory.placing import devices_of
@@ -27,9 +27,9 @@ HOME, AWAY = torch.device("cuda", 0), torch.device("cuda", 1)
 
 
 @pytest.mark.parametrize(
-    ("method", "stage", "argument"), [("encode", Stage.ENCODE, "x"), ("decode", Stage.DECODE, "z")]
+    ("method", "stage", "argument"), [("encode", CallStage.ENCODE, "x"), ("decode", CallStage.DECODE, "z")]
 )
-def test_a_call_goes_to_the_device_of_its_module_and_comes_back(method: str, stage: Stage, argument: str) -> None:
+def test_a_call_goes_to_the_device_of_its_module_and_comes_back(method: str, stage: CallStage, argument: str) -> None:
     """On tensors that know their device and refuse others, but hold nothing."""
     part = Part("vae", stage, method)
     with FakeTensorMode(), torch.no_grad():

@@ -13,10 +13,10 @@ from PIL import Image, ImageOps
 from core.generation.events import Preview, Step
 from core.generation.hires import SecondPass
 from core.generation.request import Task
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES, CallStage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
-from runners.engine.second_pass import resized, second_request
+from runners.engine.second_pass import resized_frames, second_request
 from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import TOLERANCE, load_tiny
@@ -55,7 +55,7 @@ async def test_a_second_pass_shares_with_image_to_image_of_its_size(tiny_model: 
     with running(tiny_model) as (engine, recorder):
         await draw_together(engine, [*wanted, *mates])
     assert recorder.denoising == [3, 2, 2, 2]
-    assert [each.calls for each in recorder.of("vae", Stage.ENCODE)] == [2]
+    assert [each.calls for each in recorder.of("vae", CallStage.ENCODE)] == [2]
 
 
 async def test_steps_of_both_passes_are_counted_together(tiny_model: LoadedModel) -> None:
@@ -97,7 +97,7 @@ def test_what_image_to_image_does_not_take_is_left_out() -> None:
 def test_resized_as_pillow_does_it(size: tuple[int, int]) -> None:
     image = photo(size_px=64).crop((0, 0, 64, 48))
     frames = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
-    got = (resized(frames, size)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    got = (resized_frames(frames, size)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     expected = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     # Pillow rounds between the two directions.
     assert largest_difference(Image.fromarray(got), expected) <= 2

@@ -19,7 +19,7 @@ from models.weights import upscaling
 from models.weights.loading import LoadedModel
 from models.weights.upscaling import UpscalingModel, UpscalingNet, configured_upscaler
 from runners.engine import second_pass
-from runners.engine.second_pass import resized, upscaled
+from runners.engine.second_pass import resized_frames, upscaled
 from settings import Settings
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.support.engine.engines import running
@@ -41,7 +41,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UpscalingNet:
 
 
 def by(net: UpscalingNet, frames: torch.Tensor, size: Size) -> torch.Tensor:
-    return resized(net(frames), size)
+    return resized_frames(net(frames), size)
 
 
 async def test_both_passes_equal_the_plain_pipelines_and_share_the_model(
@@ -83,14 +83,14 @@ def test_what_would_fill_the_memory_is_reduced_tile_by_tile(monkeypatch: pytest.
 
     def noting(frames: torch.Tensor, size: Size) -> torch.Tensor:
         sizes.append(frames.shape)
-        return resized(frames, size)
+        return resized_frames(frames, size)
 
     monkeypatch.setattr(second_pass, "MOST_UPSCALED_PX", 4 * 40 * 300)
-    monkeypatch.setattr(second_pass, "resized", noting)
+    monkeypatch.setattr(second_pass, "resized_frames", noting)
     frames = torch.linspace(0, 1, 300).expand(1, 3, 40, 300)
     made = upscaled(frames, (375, 50), lambda tile: F.interpolate(tile, scale_factor=8.0))
     assert sizes == [(1, 3, 80, 600)]
-    assert (made - resized(frames, (375, 50))).abs().max() < 0.01
+    assert (made - resized_frames(frames, (375, 50))).abs().max() < 0.01
 
 
 def test_a_runner_without_the_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

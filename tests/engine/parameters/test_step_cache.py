@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from core.generation.events import Event, Failed, Picture, Preview, Result, Step
 from core.generation.request import GenerationRequest, Task
 from core.generation.step_cache import StepCache
-from models.catalogue.families import Stage, Unguided
+from models.catalogue.families import CallStage, Unguided
 from models.weights.loading import LoadedModel
 from runners.engine.step_cache import denoising_steps, policy
 from runners.engine.step_cache.automatic import AutomaticStepCache
@@ -322,7 +322,7 @@ async def test_automatic_requests_count_their_layers_together(tmp_path: Path) ->
     with running(load_tiny("qwen-image-layered", tmp_path), batch_tokens=80) as (engine, recorder):
         chosen = [result(await draw(engine, three)).step_cache for _ in range(2)]
     # Three layers, what they make together, and the image that is taken apart.
-    assert {each.tokens for each in recorder.passes if each.part.stage is Stage.DENOISE} == {5 * 16}
+    assert {each.tokens for each in recorder.passes if each.part.stage is CallStage.DENOISE} == {5 * 16}
     assert chosen == [StepCache.OFF, StepCache.OFF]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Family
+from tests.support.engine.animation_videos import animated
 from tests.support.engine.drawing import photo, request
-from tests.support.engine.followed import animated
 from tests.tiny import Tiny
 from tests.tiny.controlnets import DEPTH_MODE
 

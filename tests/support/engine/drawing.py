@@ -19,7 +19,7 @@ from core.pixels.fitting import Size
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments, waveform_of
-from runners.engine.second_pass import resized, second_request
+from runners.engine.second_pass import resized_frames, second_request
 from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import let_draw, make_scheduler
 from tests.support.engine.plain import plain_pipeline, with_plain_redux
@@ -61,13 +61,15 @@ def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationReques
     return GenerationRequest(**(values | changes))
 
 
-def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized) -> Image.Image:
+def draw_plain(
+    model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized_frames
+) -> Image.Image:
     """Draw a picture with the unmodified pipeline alone; `resize` is what stands between two passes."""
     return plain_frames(model, wanted, index, resize)[0]
 
 
 def plain_frames(
-    model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized
+    model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized_frames
 ) -> list[Image.Image]:
     """Draw with the unmodified pipelines alone, one after the other; a picture is its own only frame."""
     if wanted.hires is None:

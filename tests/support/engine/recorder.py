@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.catalogue.families import Stage
-from runners.engine.observer import EngineObserver, Report
+from models.catalogue.families import CallStage
+from runners.engine.observer import EngineObserver, RequestReport
 from runners.engine.passes.executor import FailedPass, Pass
 
 
@@ -13,7 +13,7 @@ class Recorder(EngineObserver):
     def __init__(self) -> None:
         self.passes: list[Pass] = []
         self.failed: list[FailedPass] = []
-        self.reports: list[Report] = []
+        self.reports: list[RequestReport] = []
 
     def on_pass(self, forward: Pass) -> None:
         self.passes.append(forward)
@@ -21,10 +21,10 @@ class Recorder(EngineObserver):
     def on_failed_pass(self, failed: FailedPass) -> None:
         self.failed.append(failed)
 
-    def on_end(self, report: Report) -> None:
+    def on_end(self, report: RequestReport) -> None:
         self.reports.append(report)
 
-    def of(self, component: str, stage: Stage | None = None) -> list[Pass]:
+    def of(self, component: str, stage: CallStage | None = None) -> list[Pass]:
         """The passes of a component, in one stage or in all."""
         return [p for p in self.passes if p.part.component == component and stage in (None, p.part.stage)]
 
@@ -32,10 +32,10 @@ class Recorder(EngineObserver):
         """How many calls shared each pass of a component."""
         return [each.calls for each in self.of(component)]
 
-    def samples(self, component: str, stage: Stage) -> list[int]:
+    def samples(self, component: str, stage: CallStage) -> list[int]:
         return [each.samples for each in self.of(component, stage)]
 
     @property
     def denoising(self) -> list[int]:
         """How many calls shared each denoiser pass."""
-        return [each.calls for each in self.passes if each.part.stage is Stage.DENOISE]
+        return [each.calls for each in self.passes if each.part.stage is CallStage.DENOISE]

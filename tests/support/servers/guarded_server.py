@@ -25,16 +25,16 @@ from api.contracts import CONTRACTS
 from api.http import context
 from api.jobs.assembly import make_desk
 from api.mcp.app import endpoint
-from api.middleware.addresses import UnderPrefix
-from api.middleware.front import entrance, front
+from api.middleware.paths import UnderPrefix
+from api.middleware.stack import entrance, middleware_stack
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Task
 from gateway.assembly import assemble
 from gateway.safety.blocked_words import read_blocked_words
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from jobs.desk.desk import JobDesk
-from jobs.job import Job, Result
-from models.catalogue.serving.served import served_catalogue
+from jobs.job import Job, StoredResult
+from models.catalogue.serving.served_models import served_catalogue
 from processes.drain import Drain
 from runners.state import ModelState, RunnerState
 from settings import settings
@@ -121,7 +121,7 @@ class GuardedServer:
         keys = [result_key(job.id, job.created_at, media_type, index) for index in range(len(files))]
         for key, file in zip(keys, files, strict=True):
             await self.storage.put(key, file, media_type)
-        results = tuple(Result(key=key, media_type=media_type, seed=7) for key in keys)
+        results = tuple(StoredResult(key=key, media_type=media_type, seed=7) for key in keys)
         return (await self.desk._ledger.add(job.completed(results))).id
 
 
@@ -143,7 +143,7 @@ async def guarded_server(folder: Path) -> AsyncIterator[GuardedServer]:
         service = SimpleNamespace(gateway=gateway, desk=desk, storage=storage, maker=maker)
         monkeypatch.setattr(context, "get_current_service", lambda: service)
         app: Any = UnderPrefix(Starlette(routes=[Mount(path, each) for each, path in CONTRACTS.mounts]), CONTRACTS)
-        in_front = (*entrance(chosen, CONTRACTS), *front(chosen, keyring, limiter, CONTRACTS, drain))
+        in_front = (*entrance(chosen, CONTRACTS), *middleware_stack(chosen, keyring, limiter, CONTRACTS, drain))
         for middleware, options in reversed(in_front):
             app = middleware(app, **options)
         await desk.open()

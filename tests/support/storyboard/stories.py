@@ -14,8 +14,8 @@ from PIL import Image
 from core.errors import RateExceeded
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
-from gateway.safety.policy import ContentPolicy
-from models.catalogue.serving.served import served_catalogue
+from gateway.safety.content_policy import ContentPolicy
+from models.catalogue.serving.served_models import served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
@@ -24,7 +24,7 @@ from standalone.in_process import HostRunner, Unmetered
 from storyboard.frames import Finished, Storyboard, StoryEvent
 from storyboard.maker import Maker
 from storyboard.scenes import Plan, PlanRequest, Scene
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import ImageTextPair
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from tests.support.engine.recorder import Recorder
@@ -58,7 +58,7 @@ class Scores:
         self.given: list[tuple[str, float]] = []
         self._of = of
 
-    async def compare(self, clip: Source, pair: Pair) -> float:
+    async def compare(self, clip: Source, pair: ImageTextPair) -> float:
         image, text = pair
         self.given.append((text, self._of(image, text)))
         return self.given[-1][1]

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 import benchmarks.weights
-from benchmarks.peers.pipelines import Pipelines, Wanted
+from benchmarks.peers.pipelines import Pipelines, PlainRequest
 from core.generation.request import Task
 from models.catalogue.catalogue import full_catalogue
 
 ENTRY = full_catalogue(None).get("miniature")
 
 
-def wanted(number: int, steps: int, task: Task = Task.TEXT_TO_IMAGE) -> Wanted:
+def wanted(number: int, steps: int, task: Task = Task.TEXT_TO_IMAGE) -> PlainRequest:
     image = None if task is Task.TEXT_TO_IMAGE else Image.new("RGB", (32, 32))
-    return Wanted(task=task, prompt=str(number), num_inference_steps=steps, seed=number, image=image)
+    return PlainRequest(task=task, prompt=str(number), num_inference_steps=steps, seed=number, image=image)
 
 
 def test_requests_share_a_call_by_task_and_steps_and_come_back_in_their_order() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.load import Point
+from benchmarks.serving.documents import PAGE, README, block_of, filled, page_block, readme_block
 from benchmarks.serving.measures import MEASURES, comparisons, failures, targets
-from benchmarks.serving.pages import PAGE, README, block_of, filled, page_block, readme_block
 from benchmarks.serving.plan import ALONE, LONG, MIXED, SHORT, UNIFORM
 from benchmarks.serving.results import FILE, FOLDER, EngineResults, Ratio, ServingResults
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from client.calls import Call
+from client.calls import ApiCall
 from client.connection import AsyncConnection
-from client.local_files import NotAllowed, saved, with_files
+from client.mcp_bridge.local_files import NotAllowed, saved, with_files
 from client.results import result_of
 from tests.support.servers.serving import photo, png
 
@@ -80,7 +80,7 @@ class Bucket(AsyncConnection):
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
 
-    async def send(self, call: Call[Any]) -> Any:
+    async def send(self, call: ApiCall[Any]) -> Any:
         return result_of(self._files[call.path], "image/png")
 
 

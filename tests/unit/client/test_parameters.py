@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from api.jobs.forms import JobForm
 from api.typed import forms
 from client import parameters
-from client.parameters import Source, VideoSource
+from client.parameters import AnyImageSource, VideoSource
 from core.generation.hires import Hires
 from core.generation.request import Lora
 from storyboard.characters import Character
@@ -62,7 +62,7 @@ def test_names_and_types_are_those_of_the_form(name: str) -> None:
     assert set(hints) == set(fields) - OWN[name]
     plain = hints.keys() - FILES - {"loras", "hires", "scenes", "characters"}
     assert {each: kinds(hints[each]) for each in plain} == {each: kinds(fields[each].annotation) for each in plain}
-    sources = {name: VideoSource if name in VIDEOS else Source for name in FILES - {"images"}}
+    sources = {name: VideoSource if name in VIDEOS else AnyImageSource for name in FILES - {"images"}}
     assert all(set(get_args(sources[each])) <= set(get_args(hints[each])) for each in hints.keys() & sources.keys())
 
 

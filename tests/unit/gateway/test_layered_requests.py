@@ -12,14 +12,14 @@ from PIL import Image
 from api.a1111.answers import Results
 from api.a1111.requests.drafting import AdmittedDrawing
 from api.a1111.requests.forms import ImageForm
-from api.a1111.session.running import Drawing
+from api.a1111.session.running_requests import Drawing
 from core.caller import Caller, set_caller
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.events import Event, Picture
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.resolving.resolve import resolve
 from standalone.in_process import Unmetered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.generation.events import Failed, Loading, Queued, Started, Step
-from gateway.parts import in_whole, parts_of
+from gateway.request_parts import in_whole, parts_of
 from tests.support.engine.drawing import request
 
 

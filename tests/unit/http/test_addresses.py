@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http.contract_app import contract_app
 from api.http.contract_table import Contract, ContractTable
-from api.http.docs import docs_app
-from api.middleware.addresses import Addresses, UnderPrefix
-from api.middleware.head import HeadLikeGet
+from api.http.joint_docs import docs_app
+from api.middleware.head_requests import HeadLikeGet
+from api.middleware.paths import Addresses, UnderPrefix
 from api.middleware.request_ids import RequestIds
 from api.openai.errors import OpenAIRefused, openai_refusal
 from processes.http.closing_stream import ClosingResponse

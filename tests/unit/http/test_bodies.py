@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.contracts import CONTRACTS
 from api.http.requests.base64_text import decoded_base64
 from api.http.requests.parsing import read_fields
-from api.middleware.unpacking import PIECE_BYTES, Unpacking
+from api.middleware.decompression import PIECE_BYTES, Unpacking
 from api.middleware.upload_limit import UploadLimit
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_for

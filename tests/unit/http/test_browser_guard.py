@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket
 from access.keys import Keyring
 from access.rates import RateLimiter
 from api.contracts import CONTRACTS
-from api.middleware.front import front
 from api.middleware.sites import EXPOSED_HEADERS
+from api.middleware.stack import middleware_stack
 from core.caller import Caller, Rates
 from core.errors import Busy
 from processes.http.guard import MAX_TARGET_BYTES
@@ -67,7 +67,7 @@ def client(key: str | None = None, **settings: object) -> TestClient:
     access = AccessOptions(api_keys={"alice": key} if key else {}, rate_requests_per_min=2)
     keyring = Keyring.of(access)
     chosen = Settings(max_upload_bytes=1024, **settings)  # type: ignore[arg-type]
-    for middleware, options in reversed([*front(chosen, keyring, RateLimiter(None), CONTRACTS)]):
+    for middleware, options in reversed([*middleware_stack(chosen, keyring, RateLimiter(None), CONTRACTS)]):
         app.add_middleware(middleware, **options)
     return TestClient(app, base_url="http://127.0.0.1:3000")
 
@@ -145,7 +145,7 @@ class TestCors:
             for room in ("api", "storyboard", "gateway")
             for path in (ROOT / room).rglob("*.py")
             # Its other names that begin so are no headers, or come with requests.
-            if path.parent.name != "describing" and path != ROOT / "api/hugging_face/reading.py"
+            if path.parent.name != "openapi_description" and path != ROOT / "api/hugging_face/reading.py"
         ]
         answered = re.compile(r'"(x-(?!content|forwarded|gzip)[a-z-]+)"', re.IGNORECASE)
         own = {name for source in sources for name in answered.findall(source)}

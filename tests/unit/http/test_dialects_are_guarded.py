@@ -29,9 +29,9 @@ from core.errors import (
     retry_fields,
 )
 from core.generation.request import Task
-from gateway.safety.policy import REFUSED
+from gateway.safety.content_policy import REFUSED
 from jobs.errors import UnknownJob
-from processes.draining import RETRY_S, STOPPING
+from processes.drain_middleware import RETRY_S, STOPPING
 from tests.support.servers.guarded_server import (
     ALICE,
     BLOCKED,

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from core.generation.request import Task
 from jobs.job import Job
-from tests.support.engine.followed import gif
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.guarded_server import ALICE, GuardedServer, guarded_server
 from tests.support.servers.serving import photo, png
 

@@ -30,7 +30,7 @@ from core.errors import (
 )
 from core.generation.events import Failed
 from jobs.errors import LedgerUnavailable
-from runners.host.front import refusal as runner_refusal
+from runners.host.middleware import refusal as runner_refusal
 from storage.errors import StorageUnavailable
 from storyboard.errors import NotInitialized
 

@@ -20,14 +20,14 @@ from api.openai.forms import GenerationForm
 from api.openai.streaming import error_text, stream_events
 from api.storyboard import answers
 from api.typed import streaming as typed
-from api.typed.forms import Call, Stream
+from api.typed.forms import Stream, TypedCall
 from core.errors import GenerationFailed, LoadFailed
 from core.generation.events import Event, Picture, Started
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway
-from gateway.safety.policy import ContentPolicy
-from models.catalogue.serving.served import served_catalogue
+from gateway.safety.content_policy import ContentPolicy
+from models.catalogue.serving.served_models import served_catalogue
 from runners.state import ModelState, RunnerState
 from settings import Settings
 from standalone.in_process import Unmetered
@@ -108,7 +108,7 @@ class Socket:
 
 
 async def test_a_typed_stream_pings_and_goes_on(gateway: Gateway, runner: SilentRunner) -> None:
-    call: Call[Stream] = Call(cast(Any, None), Stream(prompt=PROMPT, progress=False))
+    call: TypedCall[Stream] = TypedCall(cast(Any, None), Stream(prompt=PROMPT, progress=False))
     texts = texts_of(await typed.EventStream.to_http_response(typed.stream_events(gateway, call), None))
     await read_until(texts, lambda text: text == PING)
     runner.told.set()

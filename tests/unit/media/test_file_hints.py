@@ -10,7 +10,7 @@ from core.generation.draft import Draft
 from core.generation.request import Task
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.resolving.resolve import resolve
 from tests.support.resolving import LIMITS_OF_SERVER

@@ -16,10 +16,10 @@ from core.generation.events import Event, Picture, Started
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from gateway.gateway import Gateway
-from gateway.media.inpainted import on_white
+from gateway.media.kept_pixels import on_white
 from gateway.media.reading.decoded_kinds import MASK
 from gateway.media.reading.decoding import uploaded
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from models.catalogue.catalogue import Catalogue
 from standalone.in_process import Unmetered
 from tests.support.image_files import colours, saved

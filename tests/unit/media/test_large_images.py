@@ -16,11 +16,11 @@ from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from core.pixels.upload import UploadedImage
 from gateway.media.encoding import OutputFormat, encode_result
-from gateway.media.inpainted import inpainted_png
+from gateway.media.kept_pixels import inpainted_png
 from gateway.media.reading.budget import Budget
 from gateway.media.reading.decoded_kinds import CUTOUT, MASK, DecodedKind
 from gateway.media.reading.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
-from gateway.media.reading.kept import IN_MEMORY_BYTES, kept
+from gateway.media.reading.spooling import IN_MEMORY_BYTES, spooled
 from gateway.media.reading.uploads import with_pixels
 from tests.support.image_files import colours, saved
 from tests.support.metadata import read_parameters
@@ -190,9 +190,9 @@ def test_a_large_one_is_not_overtaken_for_ever_and_everything_is_given_back() ->
 class TestKeptFiles:
     def test_large_ones_wait_on_disk_and_small_ones_in_memory(self) -> None:
         small, large = b"a" * IN_MEMORY_BYTES, b"a" * (IN_MEMORY_BYTES + 1)
-        assert kept(small) is small
-        assert isinstance(kept(large), mmap)
-        assert bytes(kept(large)) == large
+        assert spooled(small) is small
+        assert isinstance(spooled(large), mmap)
+        assert bytes(spooled(large)) == large
 
     def test_what_waits_there_is_opened_as_ever(self) -> None:
         noise = Image.effect_noise((2400, 2400), 90)
@@ -208,7 +208,7 @@ class TestKeptFiles:
         def full() -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("gateway.media.reading.kept.TemporaryFile", full)
+        monkeypatch.setattr("gateway.media.reading.spooling.TemporaryFile", full)
         large = b"a" * (IN_MEMORY_BYTES + 1)
-        assert kept(large) is large
+        assert spooled(large) is large
         assert "No space left on device" in caplog.text

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from gateway.media import png
 from gateway.media.png import png_of, png_of_strips
 
-PICTURES = Path(__file__).parents[3] / "docs" / "pictures.jpg"
+PICTURES = Path(__file__).parents[3] / "docs" / "pictures" / "miniature.jpg"
 
 
 def image_of(width: int, height: int) -> Image.Image:

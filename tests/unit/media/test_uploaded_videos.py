@@ -20,10 +20,10 @@ from core.generation.events import Clip
 from core.pixels import video_frames
 from core.pixels.fitting import Fit
 from core.pixels.video import UploadedVideo
-from gateway.media.reading import videos
-from gateway.media.reading.videos import PROBED_BYTES, uploaded_video
-from gateway.media.videos import MP4, WEBM, encode_video
-from tests.support.engine.followed import gif
+from gateway.media.reading import uploaded_videos
+from gateway.media.reading.uploaded_videos import PROBED_BYTES, uploaded_video
+from gateway.media.video_encoding import MP4, WEBM, encode_video
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.serving import photo, png
 
 SIZE = WIDTH, HEIGHT = 64, 48
@@ -235,8 +235,8 @@ def test_decoding_is_within_the_budget_of_all(monkeypatch: pytest.MonkeyPatch) -
         assert held[-1] > 0
         return video_frames.examined(file, max_px)
 
-    monkeypatch.setattr(videos, "BUDGET", Recorded())
-    monkeypatch.setattr(videos, "examined", within)
+    monkeypatch.setattr(uploaded_videos, "BUDGET", Recorded())
+    monkeypatch.setattr(uploaded_videos, "examined", within)
     for file in (MP4_FILE, encoded("libx264", "mp4", photo(WIDTH, HEIGHT), pixels="yuv444p")):
         read(file)
     # Seventeen frames as they are kept, 1.5 or 3 bytes a pixel, and one that is converted.

@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 from core.generation.events import Clip, Sound
 from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat, encode_result, has_sound, idle_sound
-from gateway.media.videos import gif_durations_ms
+from gateway.media.video_encoding import gif_durations_ms
 from tests.support.engine.drawing import largest_difference, pixels
 from tests.support.metadata import read_comment, read_parameters
 from tests.support.servers.serving import decoded, photo

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Scope
 from access.keys import Keyring
 from access.metrics import may_read_gateway, may_read_runner
 from api.contracts import CONTRACTS
-from api.http.files import files_app
+from api.http.result_files import files_app
 from processes.http.route_templates import OTHER, RouteTemplates
 from settings.sections.access import AccessOptions
 

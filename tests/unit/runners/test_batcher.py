@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.generation.request import Priority
-from models.catalogue.families import Stage
+from models.catalogue.families import CallStage
 from runners.engine.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, urgency
 
 
@@ -13,7 +13,7 @@ from runners.engine.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, ur
 class Call:
     signature: str = "unet 8x8"
     tokens: int = 1
-    stage: Stage = Stage.DENOISE
+    stage: CallStage = CallStage.DENOISE
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,23 @@ def test_other_signatures_wait() -> None:
 
 
 def test_encoding_and_decoding_go_before_denoising() -> None:
-    encode = Candidate(9, Call("text", stage=Stage.ENCODE))
-    decode = Candidate(8, Call("vae", stage=Stage.DECODE))
+    encode = Candidate(9, Call("text", stage=CallStage.ENCODE))
+    decode = Candidate(8, Call("vae", stage=CallStage.DECODE))
     denoise = Candidate(1)
     assert choose([denoise, decode, encode], lambda _: 10) == [decode]
     assert choose([denoise, encode], lambda _: 10) == [encode]
 
 
 def test_controlnets_go_before_denoising_and_after_encoding() -> None:
-    encode = Candidate(9, Call("text", stage=Stage.ENCODE))
-    control = Candidate(8, Call("controlnet", stage=Stage.CONTROL))
+    encode = Candidate(9, Call("text", stage=CallStage.ENCODE))
+    control = Candidate(8, Call("controlnet", stage=CallStage.CONTROL))
     denoise = Candidate(1)
     assert choose([denoise, control, encode], lambda _: 10) == [encode]
     assert choose([denoise, control], lambda _: 10) == [control]
 
 
 def test_denoising_goes_before_the_encoding_of_a_lower_class() -> None:
-    encode = Candidate(urgency(0, 4, Priority.LOW), Call("text", stage=Stage.ENCODE))
+    encode = Candidate(urgency(0, 4, Priority.LOW), Call("text", stage=CallStage.ENCODE))
     denoise = Candidate(urgency(0, 50, Priority.NORMAL))
     assert choose([encode, denoise], lambda _: 10) == [denoise]
 

@@ -26,7 +26,7 @@ from core.generation.events import (
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
-from tests.support.engine.followed import video
+from tests.support.engine.animation_videos import video
 
 EVENTS: list[Event] = [
     Loading(0.5),

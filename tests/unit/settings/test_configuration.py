@@ -17,10 +17,10 @@ from dotenv import dotenv_values
 from client.connection import KEY, URL
 from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
+from settings.configuration_page import PAGE, tables, written
 from settings.example import EXAMPLE, example
-from settings.page import PAGE, tables, written
-from settings.report import effective_lines
-from settings.variables import groups_of, is_secret, masked, variables_of
+from settings.startup_log import effective_lines
+from settings.variables import is_secret, masked, sections_of, variables_of
 from tests.support.servers.serving import ROOT, serving_environment
 
 PASSWORD = "hunter2"
@@ -52,7 +52,7 @@ class TestThePage:
         assert [name for name in names if f"`{name}`" not in page] == []
 
     def test_every_field_is_in_one_group(self) -> None:
-        grouped = [field for _, fields in groups_of(Settings) for field in fields]
+        grouped = [field for _, fields in sections_of(Settings) for field in fields]
         assert sorted(grouped) == sorted(FIELDS)
 
     def test_variables_of_libraries_are_read_by_those(self) -> None:

@@ -15,7 +15,7 @@ from core.errors import Forbidden, InvalidRequest, RateExceeded
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Method, Priority, Task
 from gateway.gateway import Gateway
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import ServerLimits
 from settings import Settings

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ui.generating.drawn_story import DrawnStory
-from ui.generating.story_stage import StoryStage
+from ui.generating.story_progress_display import StoryProgressDisplay
 
 SEED = 7
 ASKED: dict[str, Any] = {"prompt": "A fox meets an owl", "model": "tiny", "seed": SEED}
@@ -28,8 +28,8 @@ def file(folder: Path, seed: int, **parameters: Any) -> Path:
 
 def drawn(folder: Path, task: str, references: list[Path], **asked: Any) -> DrawnStory:
     frames = [file(folder, seed, task=task) for seed in (107, 17)]
-    stage = StoryStage(scenes=SCENES, follows={2: ["owl", "fox"]})
-    story, sheet = DrawnStory.of({**ASKED, **asked}, (*frames, file(folder, SEED), *references), stage)
+    display = StoryProgressDisplay(scenes=SCENES, follows={2: ["owl", "fox"]})
+    story, sheet = DrawnStory.of({**ASKED, **asked}, (*frames, file(folder, SEED), *references), display)
     assert (story.frames, sheet.name, story.captions) == (frames, "tiny-7.png", ["Part 1", "Part 2"])
     return story
 
@@ -46,9 +46,9 @@ def test_a_frame_that_is_an_edit_is_one_again_of_those_it_follows(tmp_path: Path
 def test_frames_that_are_missing_leave_others_their_captions_and_characters(tmp_path: Path) -> None:
     cast = [{"name": name, "prompt": ""} for name in ("fox", "owl")]
     fox, owl, frame = (file(tmp_path, seed, task="edit") for seed in (1, 2, 17))
-    stage = StoryStage(scenes=SCENES, frames={2: "data:"}, follows={2: ["owl"]})
+    display = StoryProgressDisplay(scenes=SCENES, frames={2: "data:"}, follows={2: ["owl"]})
     asked = {**ASKED, "characters": cast, "images": [str(fox), str(owl)]}
-    story, _ = DrawnStory.of(asked, (frame, file(tmp_path, SEED)), stage)
+    story, _ = DrawnStory.of(asked, (frame, file(tmp_path, SEED)), display)
     assert story.captions == ["Part 2"]
     assert story.again(1)[1]["images"] == [str(owl)]
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from client.results import Image, Job, Result
-from ui.generating.by_job import save
 from ui.generating.finished_jobs import FETCHED_AT_ONCE, fetched_each, request_of
+from ui.generating.job_progress import save
 
 
 class CountingClient:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.generation.request import Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, packed_latents
+from models.catalogue.families.base import CallStage, Family, Part, PromptWindow, TextTokens, Unguided, packed_latents
 from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
 
@@ -16,10 +16,10 @@ CHROMA = Family(
     },
     bases=("lodestones/Chroma1-HD",),
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
         *VAE,
         # As in FLUX, positions have no batch axis.
-        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+        Part("transformer", CallStage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
     ),
     schedulers=FLOW,
     size_multiple_px=16,

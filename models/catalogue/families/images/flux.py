@@ -11,10 +11,10 @@ from PIL import Image
 from core.generation.request import GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
+    CallStage,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     packed_latents,
     standard_arguments,
@@ -62,10 +62,10 @@ def _scaled(image: Image.Image, area_px: int) -> Image.Image:
 DEV_TEXT_TOKENS = 512
 # Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
 POSITIONS = frozenset({"img_ids", "txt_ids"})
-REDUX = Part("image_embedder", Stage.ENCODE, memoised=True)
+REDUX = Part("image_embedder", CallStage.ENCODE, memoised=True)
 CONTROLNET = Part(
     "controlnet",
-    Stage.CONTROL,
+    CallStage.CONTROL,
     shared=POSITIONS,
     ignored=frozenset({"joint_attention_kwargs"}),
     numbers=frozenset({"conditioning_scale"}),
@@ -87,13 +87,13 @@ FLUX = Family(
     },
     bases=("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"),
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
         IMAGE_ENCODER,
         REDUX,
         *VAE,
         CONTROLNET,
-        Part("transformer", Stage.DENOISE, shared=POSITIONS, numbers=frozenset({"ip_adapter_scale"})),
+        Part("transformer", CallStage.DENOISE, shared=POSITIONS, numbers=frozenset({"ip_adapter_scale"})),
     ),
     controlled={
         Task.TEXT_TO_IMAGE: "FluxControlNetPipeline",

@@ -11,10 +11,10 @@ from PIL import Image
 from core.generation.request import GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
+    CallStage,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     Unguided,
     packed_latents,
@@ -69,10 +69,10 @@ FLUX_2_KLEIN = Family(
     parts=(
         # A language model whose hidden states are the encoding, over texts padded to one length. By default it would
         # also compute logits, which are not used and larger than all hidden states, and keep a cache for generation.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
+        Part("text_encoder", CallStage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
         *VAE,
         # Positions are (B, S, 4), but the transformer uses those of the first sample only.
-        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+        Part("transformer", CallStage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
     ),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,

@@ -11,7 +11,7 @@ from PIL import Image
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Size
 from core.pixels.upload import pixels_of
-from models.catalogue.families.base import Family, Part, Stage, TextTokens, Unguided, standard_arguments
+from models.catalogue.families.base import CallStage, Family, Part, TextTokens, Unguided, standard_arguments
 from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
 
@@ -71,16 +71,16 @@ GLM_IMAGE = Family(
     bases=("zai-org/GLM-Image",),
     parts=(
         # One image after the other, each with its own seed: over a thousand tokens of one megapixel.
-        Part("vision_language_encoder", Stage.ENCODE, "generate", apart=True, seeded=True),
-        Part("vision_language_encoder", Stage.ENCODE, "get_image_features", apart=True),
-        Part("vision_language_encoder", Stage.ENCODE, "get_image_tokens", apart=True),
-        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("vision_language_encoder", CallStage.ENCODE, "generate", apart=True, seeded=True),
+        Part("vision_language_encoder", CallStage.ENCODE, "get_image_features", apart=True),
+        Part("vision_language_encoder", CallStage.ENCODE, "get_image_tokens", apart=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
         *VAE,
         # Quoted words are not masked, so only requests with equal lengths of them share, as all without quotes do; and
         # only edits of images with equal numbers of tokens.
-        Part("transformer", Stage.DENOISE, listed=frozenset({"kv_caches"}), sample_tokens=_sample_tokens),
+        Part("transformer", CallStage.DENOISE, listed=frozenset({"kv_caches"}), sample_tokens=_sample_tokens),
         # If calls were joined, each request's share would be a view that keeps all of the others' in memory.
-        Part("transformer", Stage.ENCODE, "seen", apart=True, pixels_per_token=LATENTS_PER_TOKEN),
+        Part("transformer", CallStage.ENCODE, "seen", apart=True, pixels_per_token=LATENTS_PER_TOKEN),
     ),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,

@@ -7,7 +7,7 @@ from math import sqrt
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from models.catalogue.families.base import CallStage, Family, Part, PromptWindow, TextTokens, Unguided
 from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
@@ -34,20 +34,20 @@ HIDREAM = Family(
     pipelines={Task.TEXT_TO_IMAGE: "HiDreamImagePipeline"},
     bases=("HiDream-ai/HiDream-I1-Full", "HiDream-ai/HiDream-I1-Dev"),
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
-        Part("text_encoder_3", Stage.ENCODE, memoised=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_3", CallStage.ENCODE, memoised=True),
         # The pipeline also asks for attentions, but reads only the hidden states.
         Part(
             "text_encoder_4",
-            Stage.ENCODE,
+            CallStage.ENCODE,
             memoised=True,
             fixed={"output_attentions": False, "use_cache": False, "logits_to_keep": 1},
         ),
         *VAE,
         Part(
             "transformer",
-            Stage.DENOISE,
+            CallStage.DENOISE,
             stacked=frozenset({"encoder_hidden_states_llama3"}),
             sample_tokens=_sample_tokens,
         ),

@@ -12,10 +12,10 @@ from PIL import Image
 from core.generation.request import GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
+    CallStage,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     Unguided,
     packed_latents,
@@ -26,7 +26,7 @@ from models.catalogue.families.samplers import FLOW
 
 TEXT_ENCODER = Part(
     "text_encoder",
-    Stage.ENCODE,
+    CallStage.ENCODE,
     memoised=True,
     # Pipelines read only the hidden states, so neither a cache for generation nor logits are needed.
     # The patches of pictures are one long list with a grid for each picture, so they join end to end like samples.
@@ -34,7 +34,7 @@ TEXT_ENCODER = Part(
 )
 TRANSFORMER = Part(
     "transformer",
-    Stage.DENOISE,
+    CallStage.DENOISE,
     # Positions are taken from the first sample's shapes; as a listed argument they are part of the signature.
     listed=frozenset({"img_shapes"}),
     padded=frozenset({"encoder_hidden_states"}),
@@ -43,13 +43,13 @@ TRANSFORMER = Part(
 CONTROLNET = replace(
     TRANSFORMER,
     component="controlnet",
-    stage=Stage.CONTROL,
+    stage=CallStage.CONTROL,
     numbers=frozenset({"conditioning_scale"}),
     number_axes=3,
 )
 PARTS = (TEXT_ENCODER, *VAE, CONTROLNET, TRANSFORMER)
 # All images of one edit, and further edits of the same picture, see it at the same size whatever they generate.
-EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
+EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is CallStage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
 INPAINTED_SIDE_PX = 1024
 LAYER_SIDES_PX = (640, 1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, Stage, Unguided
+from models.catalogue.families.base import CallStage, Family, Part, Unguided
 from models.catalogue.families.images.qwen_image import TEXT_ENCODER, guided_arguments
 from models.catalogue.families.samplers import FLOW
 
@@ -45,11 +45,11 @@ QWEN_IMAGE_21 = Family(
     bases=("Qwen/Qwen-Image-2.1",),
     parts=(
         TEXT_ENCODER,
-        Part("vae", Stage.ENCODE, "encode", casts=True, memoised=True, pixels_per_token=VAE_FACTOR**2),
-        Part("vae", Stage.DECODE, "decode", casts=True),
+        Part("vae", CallStage.ENCODE, "encode", casts=True, memoised=True, pixels_per_token=VAE_FACTOR**2),
+        Part("vae", CallStage.DECODE, "decode", casts=True),
         # Where text and images are is read from the first sample, and an image's place depends on the text's length.
         # So only prompts of equal lengths share, and the unguided halves with the usual negative prompt.
-        Part("transformer", Stage.DENOISE, shared=frozenset({"img_mask"}), listed=frozenset({"img_shapes"})),
+        Part("transformer", CallStage.DENOISE, shared=frozenset({"img_mask"}), listed=frozenset({"img_shapes"})),
     ),
     schedulers=FLOW,
     size_multiple_px=2 * VAE_FACTOR,

@@ -6,7 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, standard_arguments
+from models.catalogue.families.base import (
+    CallStage,
+    Family,
+    Part,
+    PromptWindow,
+    TextTokens,
+    Unguided,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
@@ -34,10 +42,10 @@ SANA = Family(
     pipelines={Task.TEXT_TO_IMAGE: "SanaPipeline"},
     bases=("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers",),
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
-        Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
-        Part("vae", Stage.DECODE, "decode", casts=True),
-        Part("transformer", Stage.DENOISE),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
+        Part("vae", CallStage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
+        Part("vae", CallStage.DECODE, "decode", casts=True),
+        Part("transformer", CallStage.DENOISE),
     ),
     schedulers=FLOW_MULTISTEP,
     size_multiple_px=VAE_FACTOR,

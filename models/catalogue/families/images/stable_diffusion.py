@@ -7,11 +7,11 @@ from typing import Any
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import (
+    CallStage,
     ClipEncoder,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     Unguided,
     standard_arguments,
@@ -19,14 +19,14 @@ from models.catalogue.families.base import (
 from models.catalogue.families.samplers import DIFFUSION, FLOW
 
 VAE = (
-    Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=64),
-    Part("vae", Stage.DECODE, "decode", casts=True, ignored=frozenset({"generator"})),
+    Part("vae", CallStage.ENCODE, "encode", casts=True, pixels_per_token=64),
+    Part("vae", CallStage.DECODE, "decode", casts=True, ignored=frozenset({"generator"})),
 )
-UNET = Part("unet", Stage.DENOISE, numbers=frozenset({"ip_adapter_scale"}))
+UNET = Part("unet", CallStage.DENOISE, numbers=frozenset({"ip_adapter_scale"}))
 # Residuals are the ControlNet's outputs times the scale, so that calls of all scales can share.
-CONTROLNET = Part("controlnet", Stage.CONTROL, numbers=frozenset({"conditioning_scale"}))
+CONTROLNET = Part("controlnet", CallStage.CONTROL, numbers=frozenset({"conditioning_scale"}))
 # The vision models of published IP-Adapters see patches of 14 x 14 pixels.
-IMAGE_ENCODER = Part("image_encoder", Stage.ENCODE, memoised=True, pixels_per_token=14 * 14)
+IMAGE_ENCODER = Part("image_encoder", CallStage.ENCODE, memoised=True, pixels_per_token=14 * 14)
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
@@ -59,7 +59,7 @@ STABLE_DIFFUSION = Family(
         Task.INPAINT: "StableDiffusionControlNetInpaintPipeline",
     },
     ip_adapter=True,
-    parts=(Part("text_encoder", Stage.ENCODE, memoised=True), IMAGE_ENCODER, *VAE, CONTROLNET, UNET),
+    parts=(Part("text_encoder", CallStage.ENCODE, memoised=True), IMAGE_ENCODER, *VAE, CONTROLNET, UNET),
     clip_encoders=(ClipEncoder("tokenizer", "text_encoder", normed=True),),
     schedulers=DIFFUSION,
     size_multiple_px=8,
@@ -88,8 +88,8 @@ STABLE_DIFFUSION_XL = Family(
     },
     ip_adapter=True,
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
         IMAGE_ENCODER,
         *VAE,
         CONTROLNET,
@@ -124,12 +124,12 @@ STABLE_DIFFUSION_3 = Family(
         "stabilityai/stable-diffusion-3.5-large",
     ),
     parts=(
-        Part("text_encoder", Stage.ENCODE, memoised=True),
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
-        Part("text_encoder_3", Stage.ENCODE, memoised=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
+        Part("text_encoder_3", CallStage.ENCODE, memoised=True),
         *VAE,
         replace(CONTROLNET, number_axes=3),
-        Part("transformer", Stage.DENOISE),
+        Part("transformer", CallStage.DENOISE),
     ),
     # StableDiffusion3ControlNetInpaintingPipeline takes no control image but the one to be inpainted.
     controlled={Task.TEXT_TO_IMAGE: "StableDiffusion3ControlNetPipeline"},

@@ -7,10 +7,10 @@ from typing import Any
 
 from core.generation.request import Task
 from models.catalogue.families.base import (
+    CallStage,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     Unguided,
 )
@@ -19,7 +19,7 @@ from models.catalogue.families.samplers import FLOW
 
 TRANSFORMER = Part(
     "transformer",
-    Stage.DENOISE,
+    CallStage.DENOISE,
     # It could also pad pictures of different sizes, but small ones would then cost as much as the pass's largest.
     listed=frozenset({"x"}),
     ragged=frozenset({"cap_feats"}),
@@ -47,7 +47,7 @@ def _filled(tokens: int) -> int:
 
 CONTROLNET = Part(
     "controlnet",
-    Stage.CONTROL,
+    CallStage.CONTROL,
     listed=frozenset({"x"}),
     ragged=frozenset({"cap_feats"}),
     numbers=frozenset({"conditioning_scale"}),
@@ -68,7 +68,7 @@ Z_IMAGE = Family(
     bases=("Tongyi-MAI/Z-Image-Turbo",),
     parts=(
         # Pipelines read hidden states only; a cache for generation would be kept with them.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
+        Part("text_encoder", CallStage.ENCODE, memoised=True, fixed={"use_cache": False}),
         *VAE,
         CONTROLNET,
         TRANSFORMER,

@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
+from models.catalogue.families.base import CallStage, Family, Part, PromptWindow, Unguided, standard_arguments
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 16
@@ -35,12 +35,12 @@ HUNYUAN_VIDEO_1_5 = Family(
     bases=("hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v",),
     parts=(
         # Only the hidden states are read, so no cache for generation is needed.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
+        Part("text_encoder", CallStage.ENCODE, memoised=True, fixed={"use_cache": False}),
         # For quoted words, which are to be rendered in the video.
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
         # Its attention over frames expects a mask of another shape than several clips have (diffusers 0.42).
-        Part("vae", Stage.DECODE, "decode", apart=True),
-        Part("transformer", Stage.DENOISE),
+        Part("vae", CallStage.DECODE, "decode", apart=True),
+        Part("transformer", CallStage.DENOISE),
     ),
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,

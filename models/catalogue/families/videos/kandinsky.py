@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.generation.request import Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from models.catalogue.families.base import CallStage, Family, Part, PromptWindow, TextTokens, Unguided
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 8
@@ -16,14 +16,14 @@ KANDINSKY_5 = Family(
     bases=("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers",),
     parts=(
         # Only the hidden states are read, so neither logits nor a cache for generation are needed.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
-        Part("text_encoder_2", Stage.ENCODE, memoised=True),
-        Part("vae", Stage.DECODE, "decode", casts=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
+        Part("text_encoder_2", CallStage.ENCODE, memoised=True),
+        Part("vae", CallStage.DECODE, "decode", casts=True),
         # Prompts are neither padded nor masked: only those of equal lengths share, and the unguided halves with the
         # usual negative prompt.
         Part(
             "transformer",
-            Stage.DENOISE,
+            CallStage.DENOISE,
             shared=frozenset({"visual_rope_pos", "text_rope_pos", "sparse_params"}),
             # It looks at 2x2 latents at a time.
             pixels_per_token=4,

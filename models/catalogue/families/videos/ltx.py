@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, standard_arguments
+from models.catalogue.families.base import (
+    CallStage,
+    Family,
+    Part,
+    PromptWindow,
+    TextTokens,
+    Unguided,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32
 FRAMES_MULTIPLE = 8
 # The latents' size and scale, and so fps, are plain numbers in the denoiser's call: only equal ones share passes.
 PARTS = (
-    Part("text_encoder", Stage.ENCODE, memoised=True),
-    Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
-    Part("vae", Stage.DECODE, "decode", casts=True),
-    Part("transformer", Stage.DENOISE),
+    Part("text_encoder", CallStage.ENCODE, memoised=True),
+    Part("vae", CallStage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
+    Part("vae", CallStage.DECODE, "decode", casts=True),
+    Part("transformer", CallStage.DENOISE),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.generation.request import GenerationRequest, Task
 from core.pixels.upload import pixels_of
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
+from models.catalogue.families.base import CallStage, Family, Part, PromptWindow, Unguided, standard_arguments
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.videos.ltx import FRAMES_MULTIPLE, VAE_FACTOR, middle_frame
 
@@ -72,14 +72,14 @@ LTX_2 = Family(
     bases=("Lightricks/LTX-2",),
     parts=(
         # Only the hidden states are read, so neither logits nor a cache for generation are needed.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
-        Part("connectors", Stage.ENCODE),
-        Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
-        Part("vae", Stage.DECODE, "decode", casts=True),
-        Part("audio_vae", Stage.DECODE, "decode", casts=True),
-        Part("vocoder", Stage.DECODE, casts=True),
+        Part("text_encoder", CallStage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
+        Part("connectors", CallStage.ENCODE),
+        Part("vae", CallStage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
+        Part("vae", CallStage.DECODE, "decode", casts=True),
+        Part("audio_vae", CallStage.DECODE, "decode", casts=True),
+        Part("vocoder", CallStage.DECODE, casts=True),
         # The latents' size and the frame rate are plain numbers in the denoiser's call: only equal ones share passes.
-        Part("transformer", Stage.DENOISE),
+        Part("transformer", CallStage.DENOISE),
     ),
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,

@@ -14,10 +14,10 @@ from core.generation.request import SEGMENT_OVERLAP, GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
     AnimationSpec,
+    CallStage,
     Family,
     Part,
     PromptWindow,
-    Stage,
     TextTokens,
     Unguided,
     standard_arguments,
@@ -27,9 +27,9 @@ from models.catalogue.families.samplers import FLOW_MULTISTEP
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
 IMAGE_TO_VIDEO = {Task.IMAGE_TO_VIDEO: "WanImageToVideoPipeline"}
 FRAMES_MULTIPLE = 4
-TEXT_ENCODER = Part("text_encoder", Stage.ENCODE, memoised=True)
-TRANSFORMER = Part("transformer", Stage.DENOISE)
-LOW_NOISE_TRANSFORMER = Part("transformer_2", Stage.DENOISE)
+TEXT_ENCODER = Part("text_encoder", CallStage.ENCODE, memoised=True)
+TRANSFORMER = Part("transformer", CallStage.DENOISE)
+LOW_NOISE_TRANSFORMER = Part("transformer_2", CallStage.DENOISE)
 """Wan 2.2 A14B's second denoiser, which takes over below `boundary_ratio`; other checkpoints have none."""
 FLOAT32 = frozenset({"vae", "image_encoder"})
 """As the model cards load them."""
@@ -37,8 +37,8 @@ FLOAT32 = frozenset({"vae", "image_encoder"})
 
 def _vae(pixels_per_token: int) -> tuple[Part, Part]:
     return (
-        Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=pixels_per_token),
-        Part("vae", Stage.DECODE, "decode", casts=True),
+        Part("vae", CallStage.ENCODE, "encode", casts=True, pixels_per_token=pixels_per_token),
+        Part("vae", CallStage.DECODE, "decode", casts=True),
     )
 
 
@@ -68,7 +68,7 @@ WAN_IMAGE_TO_VIDEO = Family(
     bases=("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",),
     parts=(
         TEXT_ENCODER,
-        Part("image_encoder", Stage.ENCODE, memoised=True, casts=True),
+        Part("image_encoder", CallStage.ENCODE, memoised=True, casts=True),
         *_vae(4 * 8 * 8),
         TRANSFORMER,
         LOW_NOISE_TRANSFORMER,

@@ -14,18 +14,18 @@ from diffusers import DiffusionPipeline
 from core.errors import LoadFailed
 from core.generation.tuning import MOST_STEPS
 from models.catalogue.families.generic import CHECKPOINT, GENERIC
-from models.weights.describing.undeclared.configurations import Configurations
-from models.weights.describing.undeclared.signatures import (
+from models.weights.describing.undeclared.call_signatures import (
     FRAMES,
     UNDERSTOOD,
     PipelineClass,
     arguments_of,
     default_of,
-    refusal,
     relatives,
     tasks_of,
     usual_latents,
+    why_unsupported,
 )
+from models.weights.describing.undeclared.configurations import Configurations
 
 USUAL_PX, USUAL_STEPS, USUAL_FRAMES = 512, 30, 17
 SMALLEST_PX = 64
@@ -40,7 +40,7 @@ def undeclared_fields(folder: Path, pipeline: str) -> dict[str, Any]:
     """
     configs = Configurations(folder)
     first = _pipeline_class(pipeline, configs.index)
-    if (why := refusal(first)) is not None:
+    if (why := why_unsupported(first)) is not None:
         raise LoadFailed(why)
     classes = {task: each for each in (*relatives(first, configs.index), first) for task in tasks_of(each)}
     # The task of its own class comes first, since the model is loaded as that class.

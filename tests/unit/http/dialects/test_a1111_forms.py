@@ -17,8 +17,8 @@ from api.a1111.requests.forms import ImageForm, TextForm
 from api.a1111.requests.inpainting import filled, repainting_of
 from api.a1111.requests.samplers import sampler_of
 from api.a1111.requests.unsupported import without_unsupported
-from api.a1111.session.choices import Choices
-from api.a1111.session.running import Drawing, Running
+from api.a1111.session.model_choices import Choices
+from api.a1111.session.running_requests import Drawing, Running
 from core.caller import Caller, set_caller
 from core.errors import InvalidRequest, UnknownModel
 from core.generation.events import Picture, Step

@@ -16,7 +16,7 @@ from core.generation.events import Picture
 from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.reading.decoding import uploaded
-from gateway.safety.policy import ContentPolicy
+from gateway.safety.content_policy import ContentPolicy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from standalone.in_process import Unmetered
 from tests.support.engine.drawing import request

@@ -11,8 +11,8 @@ from access.bearer import bearer_key
 from api.openai.chat.forms import MAX_MESSAGES
 from api.openai.chat.turns import turn_of
 from api.openai.foreign_fields import translated
+from api.openai.image_references import without_references
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.references import without_references
 from core.errors import InvalidRequest, UnknownModel
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue

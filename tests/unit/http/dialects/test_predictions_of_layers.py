@@ -9,7 +9,7 @@ import pytest
 from obstore.store import LocalStore
 
 from api.predictions.answers import REPLICATE, WEBHOOK_BODIES
-from jobs.job import Job, JobState, Result
+from jobs.job import Job, JobState, StoredResult
 from storage.client import Storage
 
 
@@ -18,7 +18,9 @@ async def test_layers_are_of_one_run_and_their_input_can_be_posted_again(
     layered: bool, skipped_steps: int, tmp_path: Path
 ) -> None:
     storage = Storage(LocalStore(tmp_path), timedelta(seconds=5), timedelta(days=1), False, "http://files")
-    files = tuple(Result(key=f"generations/{n}.png", media_type="image/png", seed=5, skipped_steps=3) for n in range(2))
+    files = tuple(
+        StoredResult(key=f"generations/{n}.png", media_type="image/png", seed=5, skipped_steps=3) for n in range(2)
+    )
     request = {"model": "layers", "prompt": "a red apple", "num_images": 2, "layered": layered}
     job = Job(request=request, output_format="png", state=JobState.COMPLETED, results=files)
     prediction = await WEBHOOK_BODIES[REPLICATE](job, storage, "http://here")

@@ -16,8 +16,8 @@ from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.catalogue.showing.capabilities import capabilities
+from tests.support.engine.animation_videos import video
 from tests.support.engine.drawing import centre_mask, photo
-from tests.support.engine.followed import video
 from tests.support.servers.serving import ENTRY_FIELDS
 
 ENTRY: dict[str, Any] = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}

@@ -8,8 +8,8 @@ import pytest
 
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.memory.bounds import MemoryBounds
-from models.catalogue.placement import spots
-from models.catalogue.placement.decided import KEPT
+from models.catalogue.placement import machine_spots
+from models.catalogue.placement.server_placement import KEPT
 from processes.machine.cards import UsableCard
 from runners import service
 from runners.service import host_options, runner_services
@@ -71,7 +71,9 @@ def test_each_replica_knows_what_is_placed_beside_it(monkeypatch: pytest.MonkeyP
     }
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(spots, "usable_cards", lambda: [UsableCard(f"cuda:{number}", 48, 47) for number in range(2)])
+    monkeypatch.setattr(
+        machine_spots, "usable_cards", lambda: [UsableCard(f"cuda:{number}", 48, 47) for number in range(2)]
+    )
     monkeypatch.setattr(
         service,
         "runner_service",

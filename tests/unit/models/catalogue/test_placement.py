@@ -12,12 +12,12 @@ import pytest
 from core.device_names import first_device
 from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
-from models.catalogue.placement import spots
-from models.catalogue.placement.decided import KEPT, replica_places, single_places
+from models.catalogue.placement import machine_spots
 from models.catalogue.placement.groups import SpotGroup, groups_of
+from models.catalogue.placement.machine_spots import spots_for
 from models.catalogue.placement.place import Demand, Place, Spot
 from models.catalogue.placement.planner import PlacementPlan, plan
-from models.catalogue.placement.spots import spots_for
+from models.catalogue.placement.server_placement import KEPT, replica_places, single_places
 from processes.machine.cards import UsableCard, visible
 from processes.machine.nvml import CardMemory
 from settings import Settings
@@ -236,7 +236,7 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
     free_gib = [20.0, 23.0]
     cards = lambda: [UsableCard(f"cuda:{number}", 24, free) for number, free in enumerate(free_gib)]  # noqa: E731
-    monkeypatch.setattr(spots, "usable_cards", cards)
+    monkeypatch.setattr(machine_spots, "usable_cards", cards)
     settings, catalogue = Settings(), full_catalogue(None)
     served = Catalogue([catalogue.get("miniature")])
     first = replica_places(settings, served, list(served.entries.values()))
@@ -252,7 +252,9 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
 def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEPT, "{}")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
-    monkeypatch.setattr(spots, "usable_cards", lambda: [UsableCard(f"cuda:{number}", 24, 22) for number in range(2)])
+    monkeypatch.setattr(
+        machine_spots, "usable_cards", lambda: [UsableCard(f"cuda:{number}", 24, 22) for number in range(2)]
+    )
     assert [spot.free_gib for spot in spots_for("cuda:1,0", None, 5)] == [17, 22]
     assert [spot.free_gib for spot in spots_for("cuda", 20, 5)] == [17, 20]
     served = Catalogue([full_catalogue(None).get("miniature")])

@@ -14,15 +14,15 @@ import pytest
 
 from core.errors import StartError
 from core.validation import NAME_PATTERN
-from models.catalogue.pointing import pointed
-from models.catalogue.pointing.kept import Shelf, shelf
-from models.catalogue.pointing.looking import Permissions
+from models.catalogue.pointing import pointed_entries
+from models.catalogue.pointing.description_process import Permissions
+from models.catalogue.pointing.model_cache import ModelCache, model_cache
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
-from models.catalogue.serving.served import served_catalogue, text2image_model
+from models.catalogue.serving.served_models import served_catalogue, text2image_model
 from models.catalogue.sources import Source
 from tests.support.servers.serving import ENTRY_FIELDS
-from tests.unit.models.catalogue.test_served import settings_of
+from tests.unit.models.catalogue.test_served_models import settings_of
 
 FIELDS = {**ENTRY_FIELDS, "family": "stable-diffusion"}
 
@@ -128,7 +128,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
-        monkeypatch.setattr(pointed, "look_at", self)
+        monkeypatch.setattr(pointed_entries, "describe_in_subprocess", self)
 
     def __call__(self, pointers: Sequence[Pointer], _allowed: Permissions) -> list[dict[str, Any]]:
         self.asked += [each.text for each in pointers]
@@ -173,7 +173,7 @@ def test_what_was_kept_and_is_damaged_is_looked_at_again(
 ) -> None:
     settings = settings_of(monkeypatch, JUBAKO_MODELS="someone/a")
     served_catalogue(settings)
-    for file in shelf(settings.model_cache).folder.glob("described/*"):
+    for file in model_cache(settings.model_cache).folder.glob("described/*"):
         file.write_text(content)
     served_catalogue(settings)
     assert looks.asked == ["someone/a"] * 2
@@ -236,7 +236,7 @@ def test_loras_of_a_model_have_a_folder_by_its_id(
 
 
 def test_who_reads_while_another_writes_finds_all_or_nothing(tmp_path: Path) -> None:
-    kept, place = Shelf(tmp_path), pointer("someone/a")
+    kept, place = ModelCache(tmp_path), pointer("someone/a")
     assert place is not None
     fields = {"title": "x" * 100_000}
 

@@ -20,11 +20,11 @@ from models.catalogue.memory.needs import HERE, needed_gib
 from models.catalogue.memory.options import Memory, denoisers_of
 from models.catalogue.memory.parallel import Parallel
 from models.catalogue.serving.presets import fitted
-from models.catalogue.serving.served import served_catalogue
+from models.catalogue.serving.served_models import served_catalogue
 from models.catalogue.showing.capabilities import capabilities
 from runners.state import ModelState, RunnerState
 from settings import settings
-from tests.unit.models.catalogue.test_served import settings_of
+from tests.unit.models.catalogue.test_served_models import settings_of
 
 CATALOGUE = load_catalogue(*SHIPPED)
 
