@@ -85,7 +85,8 @@ class JubakoError(Exception):
 class InvalidRequest(JubakoError):
     """A request field is outside what the model allows.
 
-    `field` is the name the caller used, so that a form can mark it.
+    `field` is the name the caller used, so that a form can mark it. A contract may rename it; `message` keeps the first
+    name, so refusals of such contracts say `field` and `reason`.
     """
 
     code = "invalid_request"

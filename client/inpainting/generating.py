@@ -69,9 +69,8 @@ def generate_inpainting(
     """Repaint the white part of the mask, and save the images if they belong to a job.
 
     With a `job_id` they are saved to `job_<id>/outputs` under `jobs_root`, by default the environment variable
-    TTO_JOBS_ROOT_ABSOLUTE. `options` are those of `POST /generate-inpainting`: seed, model, method, iterations,
-    num_inference_steps, guidance_scale, strength, upscale. Blocks. Raises GenerationError, and ValueError for a job
-    without a root or with an impossible id.
+    TTO_JOBS_ROOT_ABSOLUTE. `options` are the other fields of `POST /generate-inpainting`. Blocks.
+    Raises GenerationError, and ValueError for a job without a root or with an impossible id.
     """
     folder = None if job_id is None else outputs_folder(_root(jobs_root), job_id)
     fields = {"prompt": prompt, "num_generations": num_generations, **options}

@@ -1,7 +1,8 @@
 """What a request may contain, before the model's defaults and limits are applied.
 
-Every parameter is declared here once, with its description, for all contracts. The bounds are those that
-hold for any model; what one model allows is in its catalogue entry, and `models.catalogue.resolving.resolve` checks it.
+Every parameter is declared here or in `tuning`; forms of contracts that do not inherit it declare it again. The bounds
+are those that hold for any model; what one model allows is in its catalogue entry, and
+`models.catalogue.resolving.resolve` checks it.
 """
 
 from __future__ import annotations
