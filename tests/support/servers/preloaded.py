@@ -7,9 +7,13 @@ which a fork takes up later (`forked._keep_metrics`).
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 from processes.starting import importing
+
+# Before torch is imported, whose teams of threads would be missing from a fork.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 MODULES = (
     "_bentoml_impl.server.app",
