@@ -6,7 +6,7 @@ Calls with equal signatures can be run as one (`runners.engine.passes.merging`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -56,8 +56,22 @@ class Operation:
         return cast(torch.device, self.module.device)
 
     @cached_property
-    def _parameters(self) -> inspect.Signature:
-        return inspect.signature(getattr(self.module, self.part.method))
+    def _bindings(self) -> dict[Hashable, list[tuple[str, int | str]]]:
+        """By how arguments were passed: the method's names for them, in its order, and their places or names there."""
+        return {}
+
+    def _binding(self, given: int, names: Sequence[str]) -> list[tuple[str, int | str]]:
+        """Return the names of that many positional arguments and of those passed by name, without ignored ones."""
+        # Binding takes most of the time that making a call takes, and pipelines pass arguments alike at every step.
+        key = (given, *names)
+        if key not in self._bindings:
+            signature_of_method = inspect.signature(getattr(self.module, self.part.method))
+            bound = signature_of_method.bind(*range(given), **{name: name for name in names}).arguments
+            kinds = {parameter.kind: name for name, parameter in signature_of_method.parameters.items()}
+            others = bound.pop(kinds.get(inspect.Parameter.VAR_KEYWORD, ""), {})
+            own = [(name, place) for name, place in bound.items() if name not in self.part.ignored]
+            self._bindings[key] = [*own, *((name, name) for name in others)]
+        return self._bindings[key]
 
     def call(
         self,
@@ -102,14 +116,10 @@ class Operation:
         return 1 if self.part.apart else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1)))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        bound = self._parameters.bind(*args, **kwargs)
-        named: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
-            parameter = self._parameters.parameters[name]
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                named.update(value)
-            elif name not in self.part.ignored:
-                named[name] = value
+        named = {
+            name: args[place] if isinstance(place, int) else kwargs[place]
+            for name, place in self._binding(len(args), tuple(kwargs))
+        }
         # To almost all modules, an empty argument and an omitted one are the same; the others run apart.
         if self.part.apart:
             return named
