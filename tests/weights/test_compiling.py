@@ -207,7 +207,7 @@ async def test_compiled_code_is_kept_for_the_next_start(tmp_path: Path, monkeypa
 
     Its graphs call PyTorch's kernels: compiling some of its own takes 40 s. The engine's thread sees only defaults.
     """
-    monkeypatch.setattr(inductor._config["fallback_by_default"], "default", True)
+    monkeypatch.setattr(vars(inductor)["_config"]["fallback_by_default"], "default", True)
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     keep_compiled_code(tmp_path / "code")
     memory, checkpoint = Memory(compile=True, batch_buckets=(3,)), tiny_wan(tmp_path / "wan")

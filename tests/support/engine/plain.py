@@ -64,8 +64,9 @@ def _controlled(pipeline: DiffusionPipeline, model: LoadedModel, wanted: Generat
 
 
 @lru_cache(maxsize=4)
-def _controlnet(net_class: str, folder: Path) -> ModelMixin:
-    return getattr(diffusers, net_class).from_pretrained(folder)
+def _controlnet(net_class: str, folder: Path | None) -> ModelMixin:
+    net: ModelMixin = getattr(diffusers, net_class).from_pretrained(folder)
+    return net
 
 
 def _adapted(pipeline: DiffusionPipeline, denoiser: str, adapter: IpAdapterSpec) -> DiffusionPipeline:
@@ -79,5 +80,5 @@ def _adapted(pipeline: DiffusionPipeline, denoiser: str, adapter: IpAdapterSpec)
 
 
 @lru_cache(maxsize=2)
-def _image_encoder(folder: Path, subfolder: str) -> CLIPVisionModelWithProjection:
+def _image_encoder(folder: Path | None, subfolder: str) -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection.from_pretrained(folder, subfolder=subfolder, dtype=torch.float32)
