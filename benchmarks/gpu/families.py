@@ -49,7 +49,7 @@ def _compare(setup: Setup, model: LoadedModel, dtype: torch.dtype, *, reproducib
         request(
             model,
             number,
-            steps=6 if setup.full else 2,
+            steps=setup.steps(6),
             size_px=SIZE_PX,
             sampler=tiny.scheduler,
             reproducible=reproducible,

@@ -119,7 +119,7 @@ def _lora_weights(layers: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _requests(setup: Setup, model: LoadedModel, count: int) -> list[GenerationRequest]:
-    steps = STEPS if setup.full else 2
     return [
-        request(model, number, steps=steps, size_px=setup.px(SIZE_PX), guidance=GUIDANCE) for number in range(count)
+        request(model, number, steps=setup.steps(STEPS), size_px=setup.px(SIZE_PX), guidance=GUIDANCE)
+        for number in range(count)
     ]

@@ -38,7 +38,9 @@ def _draw_batches(setup: Setup, model: LoadedModel) -> None:
         for count, size_px, sampler, steps, guidance in batches:
             setup.forget()
             requests = [
-                request(model, n, steps=steps, size_px=setup.px(size_px), sampler=sampler, guidance=guidance)
+                request(
+                    model, n, steps=setup.steps(steps), size_px=setup.px(size_px), sampler=sampler, guidance=guidance
+                )
                 for n in range(setup.crowd(count))
             ]
             drawn = draw(requests)
@@ -56,7 +58,7 @@ def _draw_plain(setup: Setup, model: LoadedModel, images: int) -> None:
     pipeline(
         "a picture",
         num_images_per_prompt=images,
-        num_inference_steps=10,
+        num_inference_steps=setup.steps(10),
         width=setup.px(SIZE_PX),
         height=setup.px(SIZE_PX),
         generator=torch.Generator("cpu").manual_seed(0),
@@ -68,8 +70,7 @@ def _draw_plain(setup: Setup, model: LoadedModel, images: int) -> None:
 
 def _compare_crowd(setup: Setup, model: LoadedModel) -> None:
     requests = [
-        request(model, number, steps=20 if setup.full else 2, size_px=setup.px(SIZE_PX))
-        for number in range(setup.crowd(8))
+        request(model, number, steps=setup.steps(20), size_px=setup.px(SIZE_PX)) for number in range(setup.crowd(8))
     ]
     with drawing(setup, model) as draw:
         differences = difference(draw(requests[:1]).results[0], draw(requests).results[0])
@@ -92,7 +93,9 @@ def ahead(setup: Setup) -> None:
         (16, 512, "unipc", 5.0, 10),
     ):
         requests = [
-            request(model, number, steps=steps, size_px=setup.px(size_px), sampler=sampler, guidance=guidance)
+            request(
+                model, number, steps=setup.steps(steps), size_px=setup.px(size_px), sampler=sampler, guidance=guidance
+            )
             for number in range(setup.crowd(count))
         ]
         for title, passes in (("waits", WaitedPasses(setup)), ("runs ahead", Passes())):

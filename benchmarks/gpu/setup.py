@@ -46,6 +46,10 @@ class Setup:
         """Return how many requests to make at once: few with tiny models."""
         return requests if self.full else min(requests, 3)
 
+    def steps(self, steps: int) -> int:
+        """Return how many steps to take: few with tiny models."""
+        return steps if self.full else min(steps, 2)
+
     def built(self, make: Callable[[], Module], dtype: torch.dtype) -> Module:
         """Return a module with random weights that were made on the device."""
         default = torch.get_default_dtype()

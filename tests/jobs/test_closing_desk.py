@@ -39,7 +39,7 @@ async def test_a_job_in_hand_of_a_desk_that_closes_is_anothers_at_once(
     # By itself, Redis would give it to another only after this time.
     queue = QueueSettings(redis.url, concurrency=8, redelivery=timedelta(hours=1))
     async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
-        job = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        job = await desk.submit(order(request(num_inference_steps=60, progress=True)))
         await begun(desk, job)
     async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
         done = await finished(desk, job)
@@ -48,7 +48,7 @@ async def test_a_job_in_hand_of_a_desk_that_closes_is_anothers_at_once(
 
 async def test_a_desk_that_finishes_takes_nothing_new(engine: Engine, tmp_path: Path) -> None:
     async with job_desk(EngineProducer(engine), tmp_path) as desk:
-        long = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        long = await desk.submit(order(request(num_inference_steps=120, progress=True)))
         await begun(desk, long)
         finishing = asyncio.create_task(desk.finished())
         # A read of the queue that had begun may still bring one.

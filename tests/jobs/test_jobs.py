@@ -269,7 +269,7 @@ async def test_a_worker_whose_turn_is_over_fails_no_job(
     producer = TwiceProducer(engine)
     producer.fails = asyncio.Event()
     async with job_desk(producer, tmp_path) as desk:
-        job = await desk.submit(order(request(seed=1, num_inference_steps=300)))
+        job = await desk.submit(order(request(seed=1, num_inference_steps=80)))
         await producer.drawn_by(1, seed=1)
         monkeypatch.setattr(desk._queue, "cancel", _lost)
         await desk.prioritize(job.id, Priority.HIGH)
@@ -333,7 +333,7 @@ async def test_a_caller_may_have_so_many_jobs(engine: Engine, tmp_path: Path) ->
 async def test_jobs_outlive_the_desk(engine: Engine, tmp_path: Path) -> None:
     producer = EngineProducer(engine)
     async with job_desk(producer, tmp_path) as desk:
-        jobs = [await desk.submit(order(request(seed=seed, num_inference_steps=60))) for seed in range(12)]
+        jobs = [await desk.submit(order(request(seed=seed, num_inference_steps=20))) for seed in range(12)]
         await _begun(desk, jobs[-5])
     async with job_desk(producer, tmp_path) as desk:
         done = [await finished(desk, job) for job in jobs]
@@ -365,7 +365,7 @@ class PoisonousProducer(EngineProducer):
 async def test_who_ends_the_model_fails_and_its_neighbours_do_not(engine: Engine, tmp_path: Path) -> None:
     async with job_desk(PoisonousProducer(engine), tmp_path) as desk:
         good = [
-            await desk.submit(order(request(seed=seed, progress=True, num_inference_steps=30))) for seed in range(5)
+            await desk.submit(order(request(seed=seed, progress=True, num_inference_steps=10))) for seed in range(5)
         ]
         poison = await desk.submit(order(request(prompt="poison", progress=True)))
         assert [(await finished(desk, job)).state for job in good] == [JobState.COMPLETED] * 5
@@ -454,7 +454,7 @@ async def test_redis_may_come_after_the_server(engine: Engine, tmp_path: Path, s
 
 async def test_a_late_watcher_sees_no_progress_going_back(desk: JobDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first event is the desk's own report when the bus takes its time; what the bus kept follows it."""
-    job = await desk.submit(order(request(progress=True, num_inference_steps=300)))
+    job = await desk.submit(order(request(progress=True, num_inference_steps=60)))
     async with aclosing(desk.watch(job.id)) as emitted:
         async for event in emitted:
             if event.get("step") == 20:

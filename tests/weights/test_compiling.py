@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor import config as inductor
 
 from core.errors import LoadFailed
 from core.generation.request import GenerationRequest, Task
@@ -202,7 +203,11 @@ def test_the_operator_may_say_where_torch_keeps_compiled_code(tmp_path: Path, mo
 
 
 async def test_compiled_code_is_kept_for_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one test of torch's own compiler, which is slow: a single kind of block, for a single shape."""
+    """The one test of torch's own compiler, which is slow: a single kind of block, for a single shape.
+
+    Its graphs call PyTorch's kernels: compiling some of its own takes 40 s. The engine's thread sees only defaults.
+    """
+    monkeypatch.setattr(vars(inductor)["_config"]["fallback_by_default"], "default", True)
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     keep_compiled_code(tmp_path / "code")
     memory, checkpoint = Memory(compile=True, batch_buckets=(3,)), tiny_wan(tmp_path / "wan")

@@ -23,7 +23,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned
 
 CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 
@@ -127,7 +127,7 @@ def test_what_is_loaded_is_counted_without_what_it_shares_with_the_model(conditi
 
 
 async def test_what_is_prepared_is_not_read_again(tmp_path: Path) -> None:
-    model = load_tiny("stable-diffusion", tmp_path)
+    model = load_conditioned("stable-diffusion", tmp_path)
     with running(model) as (engine, _):
         engine.prepare(request(**CONTROL))
         rmtree(tmp_path)

@@ -17,7 +17,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
-from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
+from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_conditioned
 from tests.tiny.controlnets import DEPTH_MODE, MODES
 
 CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny", "scheduler": "flow_euler"}
@@ -31,7 +31,7 @@ async def test_prompts_and_scales_share_passes(family: str, tmp_path: Path) -> N
         request(**CONTROL, prompt=prompt, control_scale=scale, seed=seed)
         for seed, (prompt, scale) in enumerate(zip(prompts, (0.4, 1.0), strict=True))
     ]
-    model = load_tiny(family, tmp_path)
+    model = load_conditioned(family, tmp_path)
     with running(model, batch_tokens=BATCH_TOKENS) as (engine, recorder):
         drawn = await draw_together(engine, wanted)
     assert recorder.batch_sizes("controlnet") == [2] * STEPS
@@ -45,7 +45,7 @@ async def test_prompts_and_scales_share_passes(family: str, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_tiny("flux", tmp_path_factory.mktemp("flux"))
+    return load_conditioned("flux", tmp_path_factory.mktemp("flux"))
 
 
 async def test_all_tasks_of_flux_share_passes(flux: LoadedModel) -> None:

@@ -16,6 +16,7 @@ from tests.tiny import TINY
 from tests.tiny.images.glm_image import shorten_previews
 from tests.tiny.images.qwen_image import shrink_inputs
 from tests.tiny.videos.hunyuan_video import shorten_texts
+from tests.tiny.videos.ltx2 import perturb_last_block
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_inputs(monkeypatch)
     shorten_texts(monkeypatch)
     shorten_previews(monkeypatch)
+    perturb_last_block(monkeypatch)
 
 
 @pytest.mark.parametrize("family", TINY)

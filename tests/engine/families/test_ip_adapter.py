@@ -20,7 +20,7 @@ from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.loras import largest_batch, loaded, wearing
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny.conditions import EMBEDDING
 
@@ -98,7 +98,7 @@ def test_the_adapted_unet_is_made_of_the_same_weights(conditioned_model: LoadedM
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl"])
 async def test_loras_act_on_the_adapted_unet_too(family: str, tmp_path: Path) -> None:
-    model, plain = loaded(family, tmp_path)
+    model, plain = loaded(family, tmp_path, conditioned=True)
     sets: list[dict[str, float]] = [{}, {"a": 1.0}, {"a": 0.5, "b": -0.7}]
     conditions = (REFERENCE, CONTROL, CONTROL | REFERENCE)
     wanted = [wearing(request(**condition), **scales) for condition in conditions for scales in sets]
@@ -125,7 +125,7 @@ def test_an_adapter_that_cannot_be_used_is_a_mistake_of_the_catalogue(change: di
 
 
 async def test_fluxs_own_transformer_stays_as_it_is(tmp_path: Path) -> None:
-    model = load_tiny("flux", tmp_path)
+    model = load_conditioned("flux", tmp_path)
     conditions: list[dict[str, Any]] = [{}, REFERENCE]
     wanted = [request(scheduler="flow_euler", seed=seed, **each) for seed in (0, 1) for each in conditions]
     with running(model) as (engine, recorder):
@@ -140,7 +140,7 @@ async def test_fluxs_own_transformer_stays_as_it_is(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_fluxs_transformer_leaves_the_reference_where_it_is(tmp_path: Path) -> None:
-    transformer = OptionalWeights(load_tiny("flux", tmp_path)).ip_adapter()["transformer"]
+    transformer = OptionalWeights(load_conditioned("flux", tmp_path)).ip_adapter()["transformer"]
     reference = {"ip_adapter_image_embeds": [torch.ones(1, 1, EMBEDDING)]}
     inputs = {
         "hidden_states": torch.ones(1, 4, 16),

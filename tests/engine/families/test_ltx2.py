@@ -90,6 +90,12 @@ async def test_few_tokens_at_once_tile_pictures_and_leave_sound_whole(model: Loa
     assert largest_sound_difference(clip.sound, sound) <= SOUND_TOLERANCE
 
 
+def test_guidance_leaves_out_the_attention_of_one_block() -> None:
+    """The one of the documentation, which no tiny model has."""
+    asked = FAMILIES["ltx-2.3"].arguments(wanted(guidance_scale=3.0))
+    assert asked["spatio_temporal_guidance_blocks"] == [28]
+
+
 @pytest.mark.parametrize("family", ["ltx-2", "ltx-2.3"])
 def test_without_guidance_no_call_is_made_for_it(family: str) -> None:
     spec = FAMILIES[family]

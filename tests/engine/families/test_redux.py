@@ -16,7 +16,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 
 REFERENCE: dict[str, Any] = {"reference_image": photo(seed=6, size_px=96)}
@@ -24,7 +24,7 @@ REFERENCE: dict[str, Any] = {"reference_image": photo(seed=6, size_px=96)}
 
 @pytest.fixture
 def model(tmp_path: Path) -> LoadedModel:
-    return load_tiny("flux-schnell", tmp_path)
+    return load_conditioned("flux-schnell", tmp_path)
 
 
 async def test_requests_with_a_reference_share_passes(model: LoadedModel) -> None:

@@ -19,7 +19,7 @@ from runners.engine.engine import Engine
 from runners.engine.second_pass import resized_frames, second_request
 from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned, load_tiny
 from tests.tiny import TINY
 from tests.tiny.images.qwen_image import shrink_inputs
 
@@ -71,7 +71,7 @@ async def test_steps_of_both_passes_are_counted_together(tiny_model: LoadedModel
 
 
 async def test_a_control_image_holds_for_both_passes(tmp_path: Path) -> None:
-    model = load_tiny("stable-diffusion", tmp_path)
+    model = load_conditioned("stable-diffusion", tmp_path)
     wanted = request(control_image=photo(seed=4), control_type="canny", clip_skip=1, **LARGER)
     with running(model) as (engine, recorder):
         events = await draw(engine, wanted)

@@ -225,7 +225,7 @@ async def test_a_closed_engine_leaves_the_model_as_it_was(tmp_path: Path) -> Non
 
 
 async def test_beside_reference_and_control_images(tmp_path: Path) -> None:
-    model, plain = loaded("stable-diffusion", tmp_path)
+    model, plain = loaded("stable-diffusion", tmp_path, conditioned=True)
     reference = {"reference_image": photo(seed=6, size_px=96), "reference_scale": 0.5}
     control = {"control_image": photo(seed=4), "control_type": "canny"}
     conditions: list[dict[str, Any]] = [{}, reference, control, {**reference, **control}]
@@ -238,7 +238,7 @@ async def test_beside_reference_and_control_images(tmp_path: Path) -> None:
 
 
 async def test_beside_control_images_of_a_transformer(tmp_path: Path) -> None:
-    model, plain = loaded("flux", tmp_path)
+    model, plain = loaded("flux", tmp_path, conditioned=True)
     control = {"control_image": photo(seed=4), "control_type": "canny"}
     wanted = [
         wearing(wanted_of("flux", **condition), **scales)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,15 @@ from tests.tiny.images.flux import tiny_flux
 LONG = " ".join(["apple"] * 700) + " pear"
 
 
+@pytest.fixture(scope="module")
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LoadedModel]:
+    """Return the tiny model of a family, which no test changes."""
+    return cache(lambda family: load_tiny(family, tmp_path_factory.mktemp(family)))
+
+
 @pytest.mark.parametrize("family", TINY)
-def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
-    limits = PromptLimits(load_tiny(family, tmp_path))
+def test_every_family_says_what_it_ignores(family: str, model_of: Callable[[str], LoadedModel]) -> None:
+    limits = PromptLimits(model_of(family))
     wanted = request(prompt=LONG)
     if not FAMILIES[family].prompt_windows or FAMILIES[family].clip_encoders:
         # They read all of it.
@@ -38,8 +46,10 @@ def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(family: str, tmp_path: Path) -> None:
-    model = load_tiny(family, tmp_path)
+def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(
+    family: str, model_of: Callable[[str], LoadedModel]
+) -> None:
+    model = model_of(family)
     windows = FAMILIES[family].prompt_windows
     seeing = model.components.get("processor")
     own: Any = model.components[windows[-1].tokenizer] if windows or seeing is None else seeing.tokenizer
@@ -103,8 +113,8 @@ async def test_the_start_of_a_request_says_what_is_ignored(tmp_path: Path) -> No
             assert started.prompt_tokens
 
 
-def test_a_request_may_say_how_much_is_read(tmp_path: Path) -> None:
-    limits = PromptLimits(load_tiny("flux", tmp_path))
+def test_a_request_may_say_how_much_is_read(model_of: Callable[[str], LoadedModel]) -> None:
+    limits = PromptLimits(model_of("flux"))
     for tokens in (64, 256):
         assert f"the model reads {tokens - 1} tokens" in str(
             limits.read(request(prompt=LONG, max_sequence_length=tokens)).hint

@@ -37,7 +37,7 @@ from tests.support.engine.drawing import (
 from tests.support.engine.engines import CALL_TOKENS, denoiser, running
 from tests.support.engine.hosts import until
 from tests.support.engine.loras import loaded, wearing
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned, load_tiny
 from tests.tiny import TINY, Tiny
 from tests.tiny.images.qwen_image import shrink_inputs
 from tests.tiny.videos.wan import tiny_wan_a14b
@@ -145,7 +145,7 @@ async def test_a_controlnet_rests_with_its_denoiser(conditioned_model: LoadedMod
 async def test_a_controlnet_rests_with_its_denoiser_however_that_is_guided(family: str, tmp_path: Path) -> None:
     control = {"control_image": photo(seed=4), "control_type": "canny"}
     wanted = cached(scheduler="flow_euler", guidance_end=0.5, **control)
-    with running(load_tiny(family, tmp_path), batch_tokens=2**16) as (engine, recorder):
+    with running(load_conditioned(family, tmp_path), batch_tokens=2**16) as (engine, recorder):
         events = await draw(engine, wanted)
     left = STEPS - len(skipped(events))
     assert left < STEPS

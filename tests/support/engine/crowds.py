@@ -11,9 +11,9 @@ from tests.tiny.controlnets import DEPTH_MODE
 
 VARIATIONS = (
     # steps, guidance, prompt
-    (4, 5.0, "a red apple"),
-    (6, 7.5, "a blue boat on the sea, far from every harbour"),
-    (5, 1.0, "unguided"),
+    (2, 5.0, "a red apple"),
+    (4, 7.5, "a blue boat on the sea, far from every harbour"),
+    (3, 1.0, "unguided"),
 )
 
 

@@ -82,7 +82,8 @@ def plain_frames(
 def plain_clip(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> tuple[list[Image.Image], Sound | None]:
     """Draw with the unmodified pipeline alone; return the frames, and what is heard with them."""
     output = _output(model, wanted, index)
-    waveform = waveform_of(model.family, plain_pipeline(model, wanted), output)
+    # What makes sound of it is the same under all conditions.
+    waveform = waveform_of(model.family, model.pipelines[wanted.task], output)
     images = output.frames[0] if wanted.task.is_video else output.images[0] if wanted.layered else output.images[:1]
     frames = list(images)
     return frames, None if waveform is None else waveform.sound()

@@ -16,7 +16,7 @@ from models.weights.loading import LoadedModel, load_pipelines
 from models.weights.pipelines.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import SIZE_PX
-from tests.support.engine.parity import load_tiny
+from tests.support.engine.parity import load_conditioned
 from tests.support.engine.recorder import Recorder
 from tests.tiny.images.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
@@ -78,4 +78,4 @@ def xl_engine(tiny_xl_model: LoadedModel) -> Iterator[Engine]:
 @pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
 def conditioned_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """One with ControlNets and an IP-Adapter."""
-    return load_tiny(request.param, tmp_path_factory.mktemp("tiny"))
+    return load_conditioned(request.param, tmp_path_factory.mktemp("tiny"))

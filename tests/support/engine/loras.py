@@ -22,7 +22,7 @@ from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel, load_pipelines
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures
 from tests.support.engine.engines import running
-from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.engine.parity import TOLERANCE, load_conditioned, load_tiny
 
 Layers = Mapping[str, Sequence[str]]
 """The names of changed layers, by component."""
@@ -75,9 +75,11 @@ def _save_random_lora(
     pipeline.save_lora_weights(file.parent, weight_name=file.name, **weights)
 
 
-def loaded(family: str, folder: Path, **others: tuple[Layers, Mapping[str, Any]]) -> tuple[LoadedModel, LoadedModel]:
+def loaded(
+    family: str, folder: Path, *, conditioned: bool = False, **others: tuple[Layers, Mapping[str, Any]]
+) -> tuple[LoadedModel, LoadedModel]:
     """Return a tiny model with the LoRAs "a", "b" and `others`, and the same without any, for the plain pipeline."""
-    model = load_tiny(family, folder / "model")
+    model = (load_conditioned if conditioned else load_tiny)(family, folder / "model")
     first = next(iter(model.pipelines.values()))
     (of_a, of_b) = LAYERS.get(family, ({}, {}))
     specs = {

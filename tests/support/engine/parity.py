@@ -38,6 +38,7 @@ from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.images.glm_image import shorten_previews
 from tests.tiny.images.qwen_image import shrink_inputs
 from tests.tiny.videos.hunyuan_video import shorten_texts
+from tests.tiny.videos.ltx2 import perturb_last_block
 
 TOLERANCE = 1
 """Steps of 1/255 a pixel."""
@@ -65,22 +66,24 @@ class Result:
 
 def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
     """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
-    spec, tiny = FAMILIES[family], tiny or TINY[family]
-    checkpoint = tiny.save(folder)
+    spec, checkpoint = FAMILIES[family], (tiny or TINY[family]).save(folder)
+    return LoadedModel("tiny", spec, load_pipelines(spec, str(checkpoint)), torch.device("cpu"))
+
+
+def load_conditioned(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
+    """Do the same, with ControlNets, IP-Adapter and Redux, which take longer to make than the checkpoint."""
+    model, spec, tiny = load_tiny(family, folder, tiny), FAMILIES[family], tiny or TINY[family]
     adapter = tiny_redux if tiny.redux else tiny_ip_adapter if spec.ip_adapter else None
-    return LoadedModel(
-        "tiny",
-        spec,
-        load_pipelines(spec, str(checkpoint)),
-        torch.device("cpu"),
-        controlnets=tiny_controlnets(checkpoint, folder, spec.controlnet) if spec.controlled else {},
-        ip_adapter=adapter and adapter(checkpoint, folder),
+    return replace(
+        model,
+        controlnets=tiny_controlnets(folder, folder, spec.controlnet) if spec.controlled else {},
+        ip_adapter=adapter and adapter(folder, folder),
     )
 
 
 async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[Result]:
     """Draw the family's crowd together, and each of its requests alone."""
-    model, passes = load_tiny(family, folder, tiny), Recorder()
+    model, passes = load_conditioned(family, folder, tiny), Recorder()
     wanted = crowd(family, tiny or TINY[family])
     engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
     try:
@@ -171,6 +174,7 @@ def main(file: Path) -> None:
         shrink_inputs(monkeypatch)
         shorten_texts(monkeypatch)
         shorten_previews(monkeypatch)
+        perturb_last_block(monkeypatch)
         results = [r for family in TINY for r in asyncio.run(compare(family, Path(folder, family)))]
         for name, (family, tiny) in FURTHER.items():
             results += [replace(r, family=name) for r in asyncio.run(compare(family, Path(folder, name), tiny))]

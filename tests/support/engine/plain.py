@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, FluxPriorReduxPipeline
+from diffusers import DiffusionPipeline, FluxPriorReduxPipeline, ModelMixin
 from transformers import CLIPVisionModelWithProjection
 
 from core.generation.request import GenerationRequest
@@ -56,18 +58,27 @@ def _has_redux(model: LoadedModel) -> bool:
 
 def _controlled(pipeline: DiffusionPipeline, model: LoadedModel, wanted: GenerationRequest) -> DiffusionPipeline:
     assert wanted.control_type is not None
-    net_class = getattr(diffusers, model.family.controlnet)
-    net = net_class.from_pretrained(model.controlnets[wanted.control_type].source.path)
+    net = _controlnet(model.family.controlnet, model.controlnets[wanted.control_type].source.path)
     pipeline_class = getattr(diffusers, model.family.controlled[wanted.task])
     return pipeline_class.from_pipe(pipeline, controlnet=net)
 
 
+@lru_cache(maxsize=4)
+def _controlnet(net_class: str, folder: Path | None) -> ModelMixin:
+    net: ModelMixin = getattr(diffusers, net_class).from_pretrained(folder)
+    return net
+
+
 def _adapted(pipeline: DiffusionPipeline, denoiser: str, adapter: IpAdapterSpec) -> DiffusionPipeline:
     assert adapter.image_encoder is not None
-    encoder = CLIPVisionModelWithProjection.from_pretrained(
-        adapter.image_encoder.path, subfolder=adapter.image_encoder.subfolder or "", dtype=torch.float32
-    )
+    encoder = _image_encoder(adapter.image_encoder.path, adapter.image_encoder.subfolder or "")
+    # Of what the denoiser is now: some tests give it LoRAs.
     changed = {denoiser: copy.deepcopy(getattr(pipeline, denoiser)), "image_encoder": encoder}
     own = type(pipeline).from_pipe(pipeline, **changed)
     own.load_ip_adapter(adapter.source.path, subfolder="", weight_name=adapter.source.file)
     return own
+
+
+@lru_cache(maxsize=2)
+def _image_encoder(folder: Path | None, subfolder: str) -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection.from_pretrained(folder, subfolder=subfolder, dtype=torch.float32)
