@@ -17,7 +17,8 @@ REQUEST_ID = "X-Request-ID"
 SAID = ("title", "description", "default", "example", "examples")
 INPUTS = ("prompt", "image")
 """Without them hardly anything is generated, also where a description leaves them open."""
-AMOUNTS = ("num_inference_steps", "num_images", "n", "num_generations", "num_frames", "max_tries", "iterations")
+STEPS = ("num_inference_steps", "steps")
+AMOUNTS = (*STEPS, "num_images", "n", "num_generations", "num_frames", "max_tries", "iterations")
 """Say how much to generate."""
 IMPATIENCE = "options"
 """Of Hugging Face's inference: who does not wait for a model is rightly told that the server is not ready."""
@@ -42,7 +43,8 @@ def shortened_description(url: str, folder: Path, *, fields_once: bool = False) 
                 content = operation["requestBody"]["content"]
                 operation["requestBody"]["content"] = dict(list(content.items())[:1])
     for schema in described["components"]["schemas"].values():
-        _bound_steps(schema.get("properties", {}).get("num_inference_steps", {}))
+        for name in STEPS:
+            _bound_steps(schema.get("properties", {}).get(name, {}))
         schema.get("properties", {}).pop(IMPATIENCE, None)
     if fields_once:
         _keep_fields_once(described)
@@ -52,9 +54,9 @@ def shortened_description(url: str, folder: Path, *, fields_once: bool = False) 
 
 
 def _keep_fields_once(described: dict[str, Any]) -> None:
-    """Of fields seen before, the optional ones go, and those that say how much to generate are at their least.
+    """Of fields seen before, the optional ones go, prompts are examples, and amounts are at their least.
 
-    These are always given: what a model generates by itself would be more, in each request that tries another field.
+    Amounts are always given: what a model generates by itself would be more, in each request that tries another field.
     """
     seen: set[tuple[str, str]] = set()
     for body in _bodies_and_their_parts(described):
@@ -67,6 +69,8 @@ def _keep_fields_once(described: dict[str, Any]) -> None:
         for name in [name for name in known if known[name] in seen]:
             if name in amounts:
                 body["properties"][name] = {"enum": [_least(body["properties"][name])]}
+            elif name in inputs and "examples" in body["properties"][name]:
+                body["properties"][name] = {"enum": body["properties"][name]["examples"][:1]}
             elif name not in needed:
                 del body["properties"][name]
         seen.update(known.values())
@@ -102,9 +106,11 @@ def _bodies_and_their_parts(described: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _bounds(schema: Any) -> Any:
-    """What a schema allows, without what it says about it."""
+    """What a schema allows, without what it says about it; 1.0 is a bound like 1."""
     if isinstance(schema, dict):
         return {name: _bounds(part) for name, part in schema.items() if name not in SAID}
+    if isinstance(schema, float):
+        return int(schema) if schema.is_integer() else schema
     return [_bounds(part) for part in schema] if isinstance(schema, list) else schema
 
 
