@@ -22,7 +22,7 @@ from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.streams import started_stream
 from api.ollama.described import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.ollama.forms import OllamaForm, OllamaName
-from api.ollama.generating import error_line, generated_lines, line, message_of, model_named
+from api.ollama.generating import error_line, generated_lines, line, model_named
 from core.errors import JubakoError
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.request import Task
@@ -95,7 +95,7 @@ async def version() -> JSONResponse:
 
 def ollama_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error."""
-    return error_answer(error, {"error": message_of(error)})
+    return error_answer(error, {"error": error.message})
 
 
 ollama_app = contract_app("Ollama's image generation", "ollama", router, ollama_refusal, OllamaRefused)
