@@ -43,7 +43,7 @@ async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, 
 
 async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:
     gateway = current_gateway()
-    # `i2i` sends one `image` even where it means an edit.
+    # `job_form` makes an edit's one `image` its `images`.
     with fields_named({"images": "image"} if "images" not in fields else {}):
         form = await job_form(fields, entry, task)
         output_format = format_for(form.task, form.output_format)

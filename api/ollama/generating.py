@@ -39,7 +39,7 @@ SECOND_NS = 10**9
 
 async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | None) -> AsyncGenerator[str, None]:
     """Generate, and yield the lines; `unknown` is a hint about other fields. Raises the JubakoError that ended it."""
-    with measured() as measure:
+    with measured() as measure, fields_named(NAMES):
         started_s, waited_s, hint = time.monotonic(), 0.0, unknown
         request = await _admitted(gateway, form)
         measure.model, measure.task = request.model, request.task
@@ -69,9 +69,7 @@ def error_line(error: JubakoError) -> str:
 
 
 async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
-    draft = _draft(form, model_named(gateway.catalogue, form.model))
-    with fields_named(NAMES):
-        request = await gateway.admit(draft)
+    request = await gateway.admit(_draft(form, model_named(gateway.catalogue, form.model)))
     return request.model_copy(update={"hints": tuple(renamed(hint, NAMES) for hint in request.hints)})
 
 
