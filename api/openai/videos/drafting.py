@@ -12,7 +12,7 @@ from api.openai.naming import entry_for, stand_in_hint
 from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
@@ -29,6 +29,11 @@ from models.catalogue.resolving.animation_videos import fps_of
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
+    with fields_named(body.names):
+        return await _admit(gateway, body, background)
+
+
+async def _admit(gateway: Gateway, body: VideoBody, background: bool) -> GenerationRequest:
     form = body.form
     refuse_repeated_sides(form)
     from_image = form.input_reference is not None or form.named_videos
@@ -38,11 +43,10 @@ async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) ->
     names = {**size_names(form), "image": "input_reference", "task": "model"}
     if form.seconds is not None and form.num_frames is None:
         names["num_frames"] = "seconds"
-    try:
+    if form.true_cfg_scale is not None:
+        names["guidance_scale"] = "true_cfg_scale"
+    with fields_named(names):
         request = await gateway.admit(_draft(form, entry, task), background=background)
-    except InvalidRequest as error:
-        error.field = names.get(error.field, error.field)
-        raise
     hints = (stand_in_hint(gateway.catalogue, form.model, entry), *body.hints, *_repeated(form))
     own = (renamed(hint, names) for hint in request.hints)
     return request.model_copy(update={"hints": (*filter(None, hints), *own)})
