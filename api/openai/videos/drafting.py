@@ -26,6 +26,9 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.animation_videos import fps_of
 
+_OF_THE_SOURCE = dict.fromkeys(Draft.model_fields.keys() - {"prompt"}, "video_id")
+"""A remix has all but its prompt from the video that its address names."""
+
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
@@ -73,7 +76,8 @@ async def admit_remix(gateway: Gateway, source: RemixSource, prompt: str) -> Gen
     frame = await in_image_thread(first_frame, source.file)
     seed = source.job.results[0].seed
     draft = repeated(earlier, task=Task.IMAGE_TO_VIDEO, prompt=prompt, image=frame, seed=seed, num_images=1)
-    return await gateway.admit(draft, background=True)
+    with fields_named(_OF_THE_SOURCE):
+        return await gateway.admit(draft, background=True)
 
 
 def _check_able(catalogue: Catalogue, entry: Entry, task: Task) -> None:

@@ -34,6 +34,7 @@ from gateway.safety.content_policy import REFUSED
 from jobs.errors import UnknownJob
 from models.catalogue.resolving.sizes import PROPORTION
 from processes.drain_middleware import RETRY_S, STOPPING
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.guarded_server import (
     ALICE,
     BLOCKED,
@@ -462,6 +463,11 @@ class TestNamesInTheBody:
         (mistake,) = (await answered(server, DAVE, "/generate-inpainting", body)).body["detail"]
         assert mistake["loc"] == ["body", "input_image"]
         assert "megapixels" in mistake["msg"]
+
+    async def test_of_what_a_remix_has_from_another_video(self, server: GuardedServer) -> None:
+        job = await server.done(Task.TEXT_TO_VIDEO, gif(5), owner="dave", media_type="image/gif")
+        error = (await answered(server, DAVE, f"/v1/videos/{job}/remix", APPLE)).body["error"]
+        assert (error["param"], "megapixels" in error["message"]) == ("video_id", True)
 
     @pytest.mark.parametrize(
         ("address", "body", "field"),
