@@ -29,7 +29,7 @@ from api.openapi_description.headers import header_references
 from api.operations.schemas import Healthy
 from client.inpainting.dummy import dummy_images
 from core.deadline import Deadline
-from core.errors import InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError, fields_named
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.generation.events import Event, Picture, Started, Step
@@ -52,8 +52,15 @@ from settings import settings
 
 UNPROCESSABLE = 422
 """FastAPI's status for a wrong field."""
-FIELDS = {"num_images": "num_generations", "image": "input_image", "mask": "mask_image"}
-"""The contract's names for fields, by ours."""
+NAMES = {
+    "num_images": "num_generations",
+    "image": "input_image",
+    "mask": "mask_image",
+    "width": "input_image",
+    "height": "input_image",
+    "task": "model",
+}
+"""The contract's names for a draft's fields, where they differ; images have the upload's size."""
 FILES = ("input_image", "mask_image")
 
 
@@ -150,7 +157,7 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
 
     Raises the JubakoError that ended it; one about a field names it as the contract does.
     """
-    try:
+    with fields_named(NAMES):
         draft = await in_image_thread(_draft, form, gateway)
         if settings().dummy_generation:
             return await in_image_thread(lambda: _results(_dummy_files(form, draft)))
@@ -173,10 +180,6 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
         images.sort(key=lambda image: image.index)
         files = await inpainted_files(request, images, upload, mask, upscaling)
         return await in_image_thread(_results, files)
-    except InvalidRequest as error:
-        if error.field not in FIELDS:
-            raise
-        raise InvalidRequest(FIELDS[error.field], error.reason) from error
 
 
 @router.post(

@@ -49,6 +49,8 @@ is worth a retry: every contract then sends `Retry-After`, and with all other se
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 from core.wording import without_folders
@@ -85,17 +87,23 @@ class JubakoError(Exception):
 class InvalidRequest(JubakoError):
     """A request field is outside what the model allows.
 
-    `field` is the name the caller used, so that a form can mark it. A contract may rename it; `message` keeps the first
-    name, so refusals of such contracts say `field` and `reason`.
+    `field` is the name the caller used, so that a form can mark it; `fields_named` gives it a contract's.
     """
 
     code = "invalid_request"
     status = 400
 
     def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
+        super().__init__()
         self.field = field
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give the field the caller's name for it; `names` has those that differ, by ours."""
+        self.field = names.get(self.field, self.field)
 
 
 class ContentPolicyViolation(InvalidRequest):
@@ -230,6 +238,18 @@ class RunnerLost(GenerationFailed):
 
     def __init__(self) -> None:
         super().__init__("the model stopped before the image was done", RESTART_S)
+
+
+@contextmanager
+def fields_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Let an InvalidRequest from this block call its field as the caller did; `names` has the names that differ, by
+    ours.
+    """
+    try:
+        yield
+    except InvalidRequest as error:
+        error.rename(names)
+        raise
 
 
 def retry_headers(error: JubakoError) -> dict[str, str]:

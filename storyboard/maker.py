@@ -11,7 +11,7 @@ from math import prod
 
 from core.asyncio_tasks import end
 from core.deadline import Deadline
-from core.errors import RateExceeded
+from core.errors import RateExceeded, fields_named
 from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 from models.catalogue.resolving.checks import at_most
@@ -20,6 +20,7 @@ from settings import Settings
 from storyboard.characters import Mode
 from storyboard.frames import Finished, Planned, Storyboard, StoryEvent
 from storyboard.illustrator import TOO_EARLY, Emit, Illustrator
+from storyboard.references import References
 from storyboard.resolved_story import ResolvedStory, resolve_story
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, Planner, Scene
 from storyboard.scoring.scorers import Scorers
@@ -144,12 +145,15 @@ class Maker:
         scenes = plan.scenes if plan else (Scene(1, resolved.story.prompt, ""),)
         for number, wanted in enumerate(resolved.wanted(scenes[0].prompt), 1):
             if wanted.image is None:
-                await self.gateway.check(resolved.reference_draft(number, wanted, 1))
-        first, *_ = [
-            await self.gateway.check(resolved.draft(scene, 1, resolved.references_for(scene, references)))
-            for scene in scenes
-        ]
+                with fields_named(resolved.names_in_reference(number)):
+                    await self.gateway.check(resolved.reference_draft(number, wanted, 1))
+        first, *_ = [await self._frame(resolved, scene, references) for scene in scenes]
         return first
+
+    async def _frame(self, resolved: ResolvedStory, scene: Scene, references: References) -> GenerationRequest:
+        draft = resolved.draft(scene, 1, resolved.references_for(scene, references))
+        with fields_named(resolved.names_in_frame(scene.number)):
+            return await self.gateway.check(draft)
 
     def _deadline_s(self, resolved: ResolvedStory, request: GenerationRequest) -> float:
         """Return a story's own deadline, or how long it may take. Raises InvalidRequest if its own is longer."""

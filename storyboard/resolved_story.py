@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,6 +124,19 @@ class ResolvedStory:
     @property
     def _names(self) -> tuple[str, ...]:
         return tuple(character.name for character in self.story.characters)
+
+    def names_in_frame(self, number: int) -> Mapping[str, str]:
+        """Return the story's names for the fields of a frame's draft, where they differ."""
+        prompt = {} if self.story.scenes is None else {"prompt": f"scenes.{number - 1}.prompt"}
+        images = {} if self.story.reference_image is None else {"images": "reference_image"}
+        return {**prompt, **images}
+
+    def names_in_reference(self, number: int) -> Mapping[str, str]:
+        """Return the same for the draft of a reference: a character's, or else like the first frame."""
+        if not self.story.characters:
+            return self.names_in_frame(1)
+        described = "prompt" if self.story.characters[number - 1].prompt else "name"
+        return {"prompt": f"characters.{number - 1}.{described}"}
 
     def draft(self, scene: Scene, attempt: int, references: SceneReferences) -> Draft:
         """Return the draft for one try of a frame; a frame that follows nothing is drawn from text."""

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from api.a1111 import extras
 from api.a1111.answers import answer
 from api.a1111.errors import A1111Refused, a1111_refusal
-from api.a1111.requests.drafting import admit
+from api.a1111.requests.drafting import admit, names_in
 from api.a1111.requests.forms import DrawForm, ImageForm, TextForm
 from api.a1111.requests.unsupported import without_unsupported
 from api.a1111.schemas import HINTED, A1111Images
@@ -21,6 +21,7 @@ from api.http.requests.forms import validated
 from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
 from api.openapi_description.bodies import JSON, described_body
+from core.errors import fields_named
 from core.generation.hints import hint_header
 from core.generation.request import Task
 from gateway.media.reading.decoded_kinds import MASK
@@ -77,7 +78,8 @@ async def _body(fields: dict[str, Any], kind: type[DrawForm]) -> tuple[dict[str,
         gateway = current_gateway()
         admitted = await admit(gateway, form, hints)
         measure.model, measure.task = admitted.request.model, admitted.request.task
-        return await answer(gateway, admitted, "img2img" if kind is ImageForm else "txt2img")
+        with fields_named(names_in(form)):
+            return await answer(gateway, admitted, "img2img" if kind is ImageForm else "txt2img")
 
 
 def _form(fields: dict[str, Any], kind: type[DrawForm]) -> DrawForm:

@@ -33,6 +33,5 @@ def a1111_refusal(error: JubakoError) -> JSONResponse:
     body: dict[str, Any] = {"error": error.code, "detail": error.message, "body": "", "errors": error.message}
     if not isinstance(error, InvalidRequest):
         return error_answer(error, body)
-    body["errors"] = f"{error.field}: {error.reason}"
     body["detail"] = [{"type": "value_error", "loc": ["body", error.field], "msg": error.reason}]
     return error_answer(error, body, UNPROCESSABLE)

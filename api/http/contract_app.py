@@ -5,7 +5,7 @@ It is mounted at the root, beside the others, and again, alone, under a prefix.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
-from api.http.docs_pages import page_routes
+from api.http.docs_pages import PAGES, page_routes
 from api.openapi_description.finishing import finished
 from core.errors import InvalidRequest, JubakoError, UnknownAddress, WrongMethod
 from core.version import VERSION
@@ -27,6 +27,9 @@ Refusal = Callable[[JubakoError], Response]
 
 class ContractApp(FastAPI):
     """Describes itself completely, errors included, on pages that load nothing from other servers."""
+
+    open_paths: Collection[str] = PAGES
+    """Addresses that need no key; the table of contracts says which."""
 
     def __init__(
         self, title: str, name: str, refused: type[BaseModel], lifespan: Lifespan[FastAPI] | None = None
@@ -45,7 +48,7 @@ class ContractApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the description; it is made once."""
         if self._described is None:
-            self._described = finished(super().openapi(), self._refused, settings())
+            self._described = finished(super().openapi(), self._refused, settings(), self.open_paths)
         return self._described
 
 

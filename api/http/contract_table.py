@@ -10,12 +10,11 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from api.http.contract_app import Refusal
+from api.http.contract_app import ContractApp, Refusal
+from api.http.docs_pages import PAGES
 from api.http.refusals import refusal
 from core.errors import JubakoError
 
-PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Pages of every contract, at the root and under its prefix, that anyone may read."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
 """Open because Kubernetes sends no keys. The metrics check a key of their own."""
 OPEN_FOLDERS = ("/files/", "/assets/")
@@ -38,7 +37,7 @@ class Contract:
     app_alone: ASGIApp | None = None
     """The application mounted there, which adds the addresses that all contracts share at the root. Default: `app`."""
     open_paths: tuple[str, ...] = ()
-    """Addresses beside PAGES that anyone may read."""
+    """Addresses beside PAGES that anyone may read, as its description then says."""
     admin_paths: tuple[str, ...] = ()
     """Patterns of the addresses that load, unload, move or change models."""
     large_paths: tuple[str, ...] = ()
@@ -51,6 +50,15 @@ class Contract:
     """Whether the contract counts requests against rates itself, since most of its messages start no work."""
     watching_sockets: tuple[str, ...] = ()
     """Endings of the addresses of WebSockets that only watch. All others generate, as do POSTs that are not idle."""
+
+    def __post_init__(self) -> None:
+        for app, _ in self.mounts:
+            if isinstance(app, ContractApp):
+                app.open_paths = self.all_open_paths
+
+    @property
+    def all_open_paths(self) -> tuple[str, ...]:
+        return (*PAGES, *self.open_paths)
 
     @property
     def mounts(self) -> Iterator[tuple[ASGIApp, str]]:
@@ -76,7 +84,7 @@ class ContractTable:
             for contract in contracts
             for prefix in ("", contract.prefix)
             if prefix is not None
-            for page in (*PAGES, *contract.open_paths)
+            for page in contract.all_open_paths
         }
         self._admin = [re.compile(path) for contract in contracts for path in contract.admin_paths]
         self._large = [re.compile(path) for contract in contracts for path in contract.large_paths]

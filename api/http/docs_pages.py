@@ -16,6 +16,8 @@ from api.pages.documentation import redoc_page, swagger_page
 PREFIX = "jubako.prefix"
 """The scope's key for the path under which a proxy shows the server (`api.middleware.paths`)."""
 DESCRIPTION = "/openapi.json"
+PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", DESCRIPTION)
+"""Pages of every contract, at the root and under its prefix, that anyone may read."""
 ASSETS = Mount(ADDRESS, Assets())
 """Assets that all pages share, at the server's root."""
 

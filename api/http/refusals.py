@@ -29,9 +29,17 @@ class InvalidForm(InvalidRequest):
     """Several fields may be wrong; the first gives the message, `detail` lists all of them."""
 
     def __init__(self, error: ValidationError) -> None:
-        self.detail = [{"loc": list(e["loc"]), "msg": _reason(e)} for e in error.errors(include_url=False)]
+        self.detail: list[dict[str, Any]] = [
+            {"loc": list(e["loc"]), "msg": _reason(e)} for e in error.errors(include_url=False)
+        ]
         first = self.detail[0]
         super().__init__(str(first["loc"][0]) if first["loc"] else "body", str(first["msg"]))
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        super().rename(names)
+        for mistake in self.detail:
+            place = mistake["loc"]
+            place[:1] = [names.get(field, field) for field in place[:1]]
 
 
 def refusal_body(error: JubakoError) -> dict[str, Any]:

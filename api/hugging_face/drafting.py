@@ -36,6 +36,13 @@ def draft_of(inference: Inference, catalogue: Catalogue, model: str | None) -> D
         raise InvalidForm(error) from error
 
 
+def names_in(inference: Inference) -> dict[str, str]:
+    """Return the names in an inference's body for a draft's fields, where they differ."""
+    prompt = {"prompt": "inputs"} if inference.image is None else {}
+    size = {} if inference.parameters.target_size is None else dict.fromkeys(("width", "height"), "target_size")
+    return {"image": "inputs", "images": "inputs", "mask": "mask_image", "task": "model", **prompt, **size}
+
+
 def _possible_tasks(inference: Inference) -> tuple[Task, ...]:
     """Return the tasks that an inference may mean, the likeliest first."""
     tasks = OF_TEXT if inference.image is None else OF_MASK if inference.parameters.mask_image is not None else OF_IMAGE

@@ -12,12 +12,12 @@ from api.http.contract_app import contract_app
 from api.http.refusals import Refused, error_answer, refusal_body
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.generated_file import drawn_file
-from api.hugging_face.drafting import draft_of
+from api.hugging_face.drafting import draft_of, names_in
 from api.hugging_face.forms import InferenceBody
 from api.hugging_face.reading import Inference, read_inference
 from api.openapi_description.bodies import FILE, JSON, described_body
 from api.openapi_description.headers import FILE_HEADERS, header_references
-from core.errors import Busy, InvalidRequest, JubakoError
+from core.errors import Busy, JubakoError, fields_named
 from core.generation.draft import Draft
 from core.generation.request import Task
 from gateway.gateway import Gateway
@@ -85,22 +85,14 @@ async def _answer(request: Request, model: str | None) -> Response:
 
 async def _file(inference: Inference, model: str | None, accepted: str) -> Response:
     gateway = current_gateway()
-    with measured() as measure:
-        try:
-            draft = draft_of(inference, gateway.catalogue, model)
-            output_format = _output_format(inference, draft, accepted)
-            if not inference.waits:
-                await _check_loaded(gateway, str(draft.model))
-            admitted = await gateway.admit(draft)
-        except InvalidRequest as error:
-            error.field = _NAMES.get(error.field, error.field)
-            raise
+    with measured() as measure, fields_named(names_in(inference)):
+        draft = draft_of(inference, gateway.catalogue, model)
+        output_format = _output_format(inference, draft, accepted)
+        if not inference.waits:
+            await _check_loaded(gateway, str(draft.model))
+        admitted = await gateway.admit(draft)
         measure.model, measure.task = admitted.model, admitted.task
         return await drawn_file(gateway, gateway.with_file_hints(admitted, output_format), output_format)
-
-
-_NAMES = {"image": "inputs", "images": "inputs", "mask": "mask_image", "task": "model"}
-"""This API's names for a draft's fields."""
 
 
 def _output_format(inference: Inference, draft: Draft, accepted: str) -> OutputFormat:

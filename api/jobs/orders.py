@@ -11,7 +11,7 @@ from api.http.context import current_gateway, current_maker, server_address
 from api.jobs.forms import by_name, job_form
 from api.jobs.task_names import TASKS, model_and_task
 from api.storyboard.forms import story_of
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.request import Priority, Task
 from gateway.media.encoding import format_for
 from jobs.desk.order import Order
@@ -42,11 +42,13 @@ async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, 
 
 
 async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:
-    form = await job_form(fields, entry, task)
-    output_format = format_for(form.task, form.output_format)
-    draft = form.draft.model_copy(update={"progress": True})
     gateway = current_gateway()
-    request = await gateway.admit(draft, background=True)
+    # `job_form` makes an edit's one `image` its `images`.
+    with fields_named({"images": "image"} if "images" not in fields else {}):
+        form = await job_form(fields, entry, task)
+        output_format = format_for(form.task, form.output_format)
+        draft = form.draft.model_copy(update={"progress": True})
+        request = await gateway.admit(draft, background=True)
     return Order(
         request=gateway.with_file_hints(request, output_format, form.quality),
         output_format=output_format,

@@ -53,6 +53,8 @@ class PictureTool(Tool, Encoding, Basics):
 
     able: ClassVar[tuple[Task, ...]]
     """The tasks it may mean, the preferred one first."""
+    names: ClassVar[Mapping[str, str]] = {"task": "model"}
+    """The tool's names for a draft's fields, where they differ."""
     step_cache: StepCaching = None
     guidance_end: GuidanceEnd = 1
 
@@ -95,6 +97,7 @@ class GenerateImage(Conditioned, PictureTool):
 
 class EditImage(PictureTool):
     able = (Task.EDIT, Task.IMAGE_TO_IMAGE)
+    names: ClassVar[Mapping[str, str]] = {**PictureTool.names, "image": "images"}
 
     images: tuple[Pixels, ...] = Field(
         min_length=1, max_length=16, description=f"The prompt may number several. Each: {SOURCE}"

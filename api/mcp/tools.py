@@ -28,6 +28,7 @@ from api.mcp.tool_jobs import Report, done
 from api.openapi_description.bodies import json_schema
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
+from core.errors import fields_named
 from core.generation.client_fields import ClientFields
 from core.generation.request import FILES
 from jobs.desk.order import Order
@@ -73,12 +74,12 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
 def _pictures(form: type[PictureTool]) -> RunTool:
     async def run(request: Request, fields: Fields, report: Report) -> ToolResult:
         await check_files(fields, FILES)
-        tool = validated(fields, form)
-        entry, task = meant(current_gateway().catalogue, tool.model or None, tool.tasks)
+        tool, gateway = validated(fields, form), current_gateway()
+        entry, task = meant(gateway.catalogue, tool.model or None, tool.tasks)
         draft = tool.draft(entry, task)
         output_format = tool.file_format(task)
-        gateway = current_gateway()
-        admitted = await gateway.admit(draft, background=tool.background)
+        with fields_named(form.names):
+            admitted = await gateway.admit(draft, background=tool.background)
         order = Order(
             request=gateway.with_file_hints(admitted, output_format, tool.quality),
             output_format=output_format,

@@ -19,7 +19,7 @@ from api.http.requests.parsing import read_fields, read_model
 from api.http.responses.disconnects import unless_disconnected
 from api.http.responses.streams import started_stream
 from api.ollama.forms import OllamaForm, OllamaName
-from api.ollama.generating import error_line, generated_lines, line, message_of, model_named
+from api.ollama.generating import error_line, generated_lines, line, model_named
 from api.ollama.schemas import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.openapi_description.bodies import JSON, described_body
 from api.openapi_description.headers import header_references
@@ -95,7 +95,7 @@ async def version() -> JSONResponse:
 
 def ollama_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error."""
-    return error_answer(error, {"error": message_of(error)})
+    return error_answer(error, {"error": error.message})
 
 
 ollama_app = contract_app("Ollama's image generation", "ollama", router, ollama_refusal, OllamaRefused)

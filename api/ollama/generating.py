@@ -17,7 +17,7 @@ from typing import Any
 
 from api.http.requests.source_images import source_fields
 from api.ollama.forms import OllamaForm, OllamaOptions
-from core.errors import InvalidRequest, JubakoError, retry_fields
+from core.errors import JubakoError, fields_named, retry_fields
 from core.generation.draft import Draft
 from core.generation.events import Event, Loading, Picture, Queued, Started, Step
 from core.generation.hints import joined_hints, renamed
@@ -39,7 +39,7 @@ SECOND_NS = 10**9
 
 async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | None) -> AsyncGenerator[str, None]:
     """Generate, and yield the lines; `unknown` is a hint about other fields. Raises the JubakoError that ended it."""
-    with measured() as measure:
+    with measured() as measure, fields_named(NAMES):
         started_s, waited_s, hint = time.monotonic(), 0.0, unknown
         request = await _admitted(gateway, form)
         measure.model, measure.task = request.model, request.task
@@ -65,21 +65,11 @@ def line(fields: Mapping[str, Any]) -> str:
 
 
 def error_line(error: JubakoError) -> str:
-    return line({"error": message_of(error), **retry_fields(error)})
-
-
-def message_of(error: JubakoError) -> str:
-    """Return an error's message, which begins with the field's name if one is wrong."""
-    return f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
+    return line({"error": error.message, **retry_fields(error)})
 
 
 async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
-    draft = _draft(form, model_named(gateway.catalogue, form.model))
-    try:
-        request = await gateway.admit(draft)
-    except InvalidRequest as error:
-        error.field = NAMES.get(error.field, error.field)
-        raise
+    request = await gateway.admit(_draft(form, model_named(gateway.catalogue, form.model)))
     return request.model_copy(update={"hints": tuple(renamed(hint, NAMES) for hint in request.hints)})
 
 

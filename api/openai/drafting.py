@@ -12,7 +12,7 @@ from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined_hints, renamed
 from core.generation.request import GenerationRequest, Task
@@ -58,6 +58,11 @@ class AdmittedImages:
 
 async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> AdmittedImages:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
+    with fields_named(form.names):
+        return await _admit(gateway, form, progress)
+
+
+async def _admit(gateway: Gateway, form: ImagesForm, progress: bool) -> AdmittedImages:
     _check_together(form)
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else entry_for(catalogue, form.model, _possible_tasks(form))
@@ -69,13 +74,10 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
-    try:
+    names = _names_in(form)
+    with fields_named(names):
         draft = _draft(form, entry, task, progress)
         request = await gateway.admit(draft, uploaded_px=_uploaded_px(form), max_images=MAX_N)
-    except InvalidRequest as error:
-        error.field = _names_in(form).get(error.field, error.field)
-        raise
-    names = _names_in(form)
     hints = tuple(renamed(hint, names) for hint in request.hints)
     default = "url" if is_dall_e and not form.stream else "b64_json"
     return AdmittedImages(

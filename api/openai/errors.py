@@ -72,15 +72,14 @@ class CannotDo(InvalidRequest):
 
 def openai_error(error: JubakoError) -> dict[str, Any]:
     """Return the body of an error response."""
-    message, param, code = error.message, None, _CODES.get(error.code, error.code)
+    param, code = None, _CODES.get(error.code, error.code)
     if isinstance(error, InvalidRequest):
         param, code = _PARAMS.get(error.field, error.field), _code_of(error)
-        message = f"{param}: {error.reason}" if param else error.message
     elif isinstance(error, UnknownModel):
         param = "model"
     elif error.status == 429:
         code = "rate_limit_exceeded"
-    body: dict[str, Any] = {"message": message, "type": _type_of(error.status), "param": param, "code": code}
+    body: dict[str, Any] = {"message": error.message, "type": _type_of(error.status), "param": param, "code": code}
     if isinstance(error, CannotDo):
         body["capabilities"] = error.capabilities
     return {"error": body}

@@ -41,12 +41,15 @@ class Translated:
     """A body's fields by our names, and hints about those that have no effect or a different one."""
 
     fields: Mapping[str, Any]
+    names: Mapping[str, str]
+    """The body's names for fields, where they differ."""
     hints: tuple[str, ...] = ()
 
 
 def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Translated:
     """Translate a body; `deployment` is the model that an address of Azure's names. Raises InvalidRequest."""
-    own, hints = _named(_unwrapped(fields)), []
+    given, hints = _given(_unwrapped(fields)), []
+    own = _named(given)
     for name in IDLE.keys() & own.keys():
         del own[name]
         hints.append(ignored_hint(name, IDLE[name]))
@@ -57,7 +60,8 @@ def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Tran
         if own.get("model", deployment) != deployment:
             hints.append(ignored_hint("model", f"the address names {header_text(deployment)}"))
         own["model"] = deployment
-    return Translated(own, tuple(hints))
+    names = {NAMES[name]: name for name in NAMES.keys() & given.keys() if NAMES[name] not in given}
+    return Translated(own, names, tuple(hints))
 
 
 def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,8 +83,11 @@ def _joined(fields: Mapping[str, Any], extension: str) -> Mapping[str, Any]:
     return {**others, **inner}
 
 
-def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in fields.items() if value is not None}
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in given.items() if name not in NAMES}
     for name in NAMES.keys() & given.keys():
         if own.setdefault(NAMES[name], given[name]) != given[name]:

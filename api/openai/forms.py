@@ -6,6 +6,7 @@ say what they do on this server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -93,6 +94,7 @@ class ImagesForm(ClientFields):
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
 
     _hints: tuple[str, ...] = PrivateAttr(())
+    _names: Mapping[str, str] = PrivateAttr({})
 
     @model_validator(mode="before")
     @classmethod
@@ -109,6 +111,17 @@ class ImagesForm(ClientFields):
         """Return the form with further hints."""
         form = self.model_copy()
         form._hints = (*self._hints, *hints)
+        return form
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The body's names for fields, where they differ."""
+        return self._names
+
+    def named(self, names: Mapping[str, str]) -> Self:
+        """Return the form of a body that has these names for fields."""
+        form = self.model_copy()
+        form._names = {**self._names, **names}
         return form
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.openai.drafting import AdmittedImages
+from core.errors import fields_named
 from core.generation.events import Event, Started
 from core.generation.hints import joined_hints
 from core.generation.request import GenerationRequest
@@ -27,13 +28,14 @@ class Generation:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the events; `Started` also has the hint about ignored parameters. Raises JubakoError."""
-        async with aclosing(self._gateway.draw(self._admitted.request)) as events:
-            async for event in events:
-                if isinstance(event, Started):
-                    self._started = replace(event, hint=joined_hints(self._admitted.hint, event.hint))
-                    yield self._started
-                else:
-                    yield event
+        with fields_named(self._admitted.form.names):
+            async with aclosing(self._gateway.draw(self._admitted.request)) as events:
+                async for event in events:
+                    if isinstance(event, Started):
+                        self._started = replace(event, hint=joined_hints(self._admitted.hint, event.hint))
+                        yield self._started
+                    else:
+                        yield event
 
     @property
     def upscales(self) -> bool:

@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from api.http.requests.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
-from api.openai.foreign_fields import translated
+from api.openai.foreign_fields import Translated, translated
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.image_references import without_references
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from gateway.media.reading.decoded_kinds import CUTOUT
 from gateway.media.reading.decoding import uploaded, uploaded_files
 from gateway.media.reading.uploads import in_image_thread
@@ -32,14 +32,13 @@ _LORAS = "loras[]"
 async def read_form(request: Request, form: type[FormT], deployment: str | None = None) -> FormT:
     """Read a request's body; `deployment` is the model that its address names. Raises InvalidRequest."""
     sent = translated(present(await read_body(request)), deployment)
-    fields = await with_loras(await _plain(sent.fields), request)
-    return (await _checked(fields, form)).hinted(*sent.hints)
+    return await _form(sent, await with_loras(await _plain(sent.fields), request), form)
 
 
 async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
     """Read the fields of a JSON object, files as base64 text. Raises InvalidRequest."""
     sent = translated(present(fields))
-    return (await _checked(await _plain(sent.fields), form)).hinted(*sent.hints)
+    return await _form(sent, await _plain(sent.fields), form)
 
 
 def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
@@ -65,6 +64,12 @@ async def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return await plain_values(without_references(fields), FILES)
 
 
+async def _form(sent: Translated, fields: dict[str, Any], form: type[FormT]) -> FormT:
+    names = {**sent.names, **({"image": "images"} if "images" in fields and "image" not in fields else {})}
+    with fields_named(names):
+        return (await _checked(fields, form)).hinted(*sent.hints).named(names)
+
+
 async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
     for name in UNSUPPORTED.keys() & fields.keys():
         raise InvalidRequest(name, UNSUPPORTED[name])
@@ -75,12 +80,11 @@ async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
 async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
     images: list[bytes] = [file for name in IMAGES for file in fields.get(name, [])]
     masks: list[bytes] = fields.get("mask", [])
-    field = "images" if "images" in fields else "image"
     if len(masks) > 1:
         raise InvalidRequest("mask", f"{len(masks)} were given; only one is allowed, for the first image")
     decoded: dict[str, Any] = {}
     if images:
-        decoded["image"] = await in_image_thread(uploaded_files, images, field, settings().max_image_px)
+        decoded["image"] = await in_image_thread(uploaded_files, images, "image", settings().max_image_px)
     if masks:
         decoded["mask"] = await in_image_thread(uploaded, masks[0], "mask", settings().max_image_px, CUTOUT)
     return decoded

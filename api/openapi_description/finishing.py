@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -19,13 +19,13 @@ from settings import Settings
 KEY = "key"
 VARIANTS = "x-variants"
 """Where an operation says what replaces it for each value of a path parameter: `{parameter: {value: fields}}`."""
-_OPEN = ("", "health")
-"""The last segments of addresses that anyone may read."""
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
-def finished(description: dict[str, Any], refused: type[BaseModel], settings: Settings) -> dict[str, Any]:
-    """Complete the description of one contract, whose errors have the body `refused`."""
+def finished(
+    description: dict[str, Any], refused: type[BaseModel], settings: Settings, open_paths: Collection[str] = ()
+) -> dict[str, Any]:
+    """Complete the description of one contract, whose errors have the body `refused`; anyone may read `open_paths`."""
     description = deepcopy(description)
     description["paths"] = dict(_split(description["paths"]))
     components = description.setdefault("components", {})
@@ -37,7 +37,7 @@ def finished(description: dict[str, Any], refused: type[BaseModel], settings: Se
     for path, method, operation in operations(description):
         statuses |= _add_errors(operation, method, refused)
         _add_headers(operation, method)
-        if method == "get" and path.rpartition("/")[2] in _OPEN:
+        if method == "get" and path in open_paths:
             operation["security"] = []
         _name_schemas(operation, schemas)
         bodies |= {media["schema"]["$ref"].rpartition("/")[2] for media in _bodies(operation)}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from api.http.refusals import error_answer
 from api.http.result_files import file_url
 from api.openapi_description.answer import Answer
-from core.errors import InvalidRequest, JubakoError
+from core.errors import JubakoError
 from core.generation.animation import VIDEOS
 from jobs.job import GENERATION, Job, JobState
 from storage.client import Storage
@@ -79,8 +79,7 @@ class PredictionRefused(BaseModel):
 
 def prediction_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error."""
-    detail = f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
-    return error_answer(error, {"title": error.code, "detail": detail, "status": error.status})
+    return error_answer(error, {"title": error.code, "detail": error.message, "status": error.status})
 
 
 def is_prediction(job: Job) -> bool:

@@ -28,9 +28,9 @@ from api.predictions.answers import (
     prediction_refusal,
     prediction_with_files,
 )
-from api.predictions.forms import PredictionBody, read_input
+from api.predictions.forms import PredictionBody, names_in, read_input
 from core.deadline import Deadline
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from gateway.media.encoding import format_for
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
@@ -41,8 +41,6 @@ from models.catalogue.serving.choosing import entry_named
 PAGE = 100
 """Predictions on one page, as on Replicate."""
 LONGEST_WAIT_S = 60
-NAMES = {"webhook_url": "webhook"}
-"""A prediction's names for a job's fields, where they differ."""
 _WAIT = re.compile(r"wait(?:=(\d{1,4}))?")
 PreferHeader = Annotated[
     str | None, Header(description="`wait` or `wait=SECONDS`, at most 60, holds the answer until it is done.")
@@ -137,25 +135,22 @@ async def _created(request: Request, model: str | None, prefer: str | None) -> J
 async def _submitted(request: Request, model: str | None, webhook_shape: str, *, background: bool) -> Job:
     body = await read_model(request, PredictionBody)
     entry = _entry(model or body.version)
-    given = await read_input(body.input, entry)
-    output_format = format_for(given.form.task, given.form.output_format)
-    gateway = current_gateway()
-    admitted = await gateway.admit(given.draft, background=background)
-    hinted = admitted.hinted(*filter(None, (given.hint, body.webhook_hint)))
-    order = Order(
-        request=gateway.with_file_hints(hinted, output_format, given.form.quality),
-        output_format=output_format,
-        quality=given.form.quality,
-        base_url=server_address(request),
-        webhook_url=body.webhook,
-        webhook_shape=webhook_shape,
-        repeatable=given.form.seed is not None,
-    )
-    try:
+    with fields_named({**names_in(body.input), "task": "version" if model is None else "model"}):
+        given = await read_input(body.input, entry)
+        output_format = format_for(given.form.task, given.form.output_format)
+        gateway = current_gateway()
+        admitted = await gateway.admit(given.draft, background=background)
+        hinted = admitted.hinted(*filter(None, (given.hint, body.webhook_hint)))
+        order = Order(
+            request=gateway.with_file_hints(hinted, output_format, given.form.quality),
+            output_format=output_format,
+            quality=given.form.quality,
+            base_url=server_address(request),
+            webhook_url=body.webhook,
+            webhook_shape=webhook_shape,
+            repeatable=given.form.seed is not None,
+        )
         return (await current_desk().submit(order))[0]
-    except InvalidRequest as error:
-        error.field = NAMES.get(error.field, error.field)
-        raise
 
 
 def _entry(name: str | None) -> Entry:

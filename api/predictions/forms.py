@@ -114,6 +114,16 @@ async def read_input(given: Mapping[str, Any], entry: Entry) -> ReadInput:
     return ReadInput(form, unknown_hint(fields.keys() - known.keys() - {ASPECT}))
 
 
+def names_in(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return a prediction's names for a job's fields, where they differ."""
+    names = {SYNONYMS.get(name, name): name for name in sorted(given, key=lambda name: name not in SYNONYMS)}
+    if "image" in names:
+        # An edit takes the one image as the first of several.
+        names.setdefault("images", names["image"])
+    size = dict.fromkeys(("width", "height"), ASPECT) if ASPECT in given else {}
+    return {**size, **names, "webhook_url": "webhook"}
+
+
 def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     named = {SYNONYMS.get(name, name): value for name, value in given.items() if SYNONYMS.get(name, name) not in given}
     named |= {name: value for name, value in given.items() if name not in SYNONYMS}

@@ -96,8 +96,7 @@ def _unit(fields: Mapping[str, Any]) -> Unit:
     try:
         return Unit.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
-        form = InvalidForm(error)
-        raise InvalidRequest(SCRIPTS, f"ControlNet: {form.field}: {form.reason}") from error
+        raise InvalidRequest(SCRIPTS, f"ControlNet: {InvalidForm(error)}") from error
 
 
 def _adapter(unit: Unit) -> dict[str, Any]:

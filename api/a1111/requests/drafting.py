@@ -16,7 +16,7 @@ from api.a1111.requests.samplers import sampler_of
 from api.a1111.session.model_choices import CHOICES, checkpoint_named
 from api.http.refusals import InvalidForm
 from api.http.requests.source_images import source_fields
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.draft import Draft
 from core.generation.hints import header_text, ignored_hint, renamed
 from core.generation.prompt_syntax import PromptSyntax
@@ -42,7 +42,6 @@ NAMES = {
     "image": "init_images",
     "images": "init_images",
     "task": OVERRIDES,
-    "clip_skip": OVERRIDES,
     "fit": "resize_mode",
     "control_image": SCRIPTS,
     "control_type": SCRIPTS,
@@ -79,20 +78,29 @@ async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> Adm
     """
     entry = _entry(gateway, form)
     draft, repainting, own = await in_image_thread(_draft, gateway, form, entry)
-    try:
-        answered_px = 0 if repainting is None else repainting.answered_px
+    answered_px, names = 0 if repainting is None else repainting.answered_px, names_in(form)
+    with fields_named(names):
         request = await gateway.admit(
             draft, uploaded_px=_uploaded_px(form, draft), encoded_px=answered_px, max_images=MOST_IMAGES
         )
-    except InvalidRequest as error:
-        names = NAMES | hires_names(form) if isinstance(form, TextForm) else NAMES
-        error.field = names.get(error.field, error.field)
-        raise
-    known = tuple(renamed(hint, NAMES) for hint in request.hints)
+    known = tuple(renamed(hint, names) for hint in request.hints)
     changes: dict[str, Any] = {"hints": (*hints, *own, *known)}
     if entry.preview is not None:
         changes["preview_every"] = max(1, -(-request.denoising_steps // PREVIEWS))
     return AdmittedDrawing(form, request.model_copy(update=changes), repainting)
+
+
+def names_in(form: DrawForm) -> dict[str, str]:
+    """Return a form's names for a draft's fields, where they differ."""
+    skipped = {"clip_skip": OVERRIDES} if form.override_settings.CLIP_stop_at_last_layers else {}
+    return {**NAMES, **skipped, **(hires_names(form) if isinstance(form, TextForm) else {})}
+
+
+def _checked(form: DrawForm, fields: Mapping[str, Any]) -> Draft:
+    try:
+        return Draft.of(form, **fields)
+    except ValidationError as error:
+        raise InvalidForm(error) from error
 
 
 def _entry(gateway: Gateway, form: DrawForm) -> Entry:
@@ -126,11 +134,8 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
         hires_notes = tuple(hires_hints(form, entry, gateway.upscaler))
     images, repainting = _images(gateway, form, entry, task) if isinstance(form, ImageForm) else ({}, None)
     control, control_hints = control_fields(form.alwayson_scripts, entry, images.get("image"))
-    try:
-        draft = Draft.of(form, **fields, **{**images, **control})
-    except ValidationError as error:
-        wrong = InvalidForm(error)
-        raise InvalidRequest(NAMES.get(wrong.field, wrong.field), wrong.reason) from error
+    with fields_named(names_in(form)):
+        draft = _checked(form, {**fields, **images, **control})
     return draft, repainting, (*sampler_hints, *hires_notes, *control_hints, *_override_hints(form))
 
 

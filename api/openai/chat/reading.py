@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from api.openai.forms import EditForm, GenerationForm
 from api.openai.image_references import data_url
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.reading import form_from, form_of
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.hints import header_text
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
@@ -94,11 +94,14 @@ async def _form(
         if "mask" in own:
             raise InvalidRequest("tools.input_image_mask", "belongs to an image, and the input has none")
         own = {name: value for name, value in own.items() if name not in ("fit", "input_fidelity")}
+    conversation = turn.place.partition("[")[0]
+    names = {"prompt": turn.place, "image": conversation, "mask": "tools.input_image_mask"}
     form: GenerationForm | EditForm
-    form = await form_of(own, EditForm) if images else await form_of(own, GenerationForm)
+    with fields_named(names):
+        form = await form_of(own, EditForm) if images else await form_of(own, GenerationForm)
     unread = None if turn.is_alone else "of the messages only the last one of the user is read"
     hints = (stand_in_hint(catalogue, name, entry), ignored, unread)
-    return form.hinted(*filter(None, hints))
+    return form.named(names).hinted(*filter(None, hints))
 
 
 def _given(body: Mapping[str, Any], name: str, kind: type[KindT]) -> KindT:
@@ -132,9 +135,9 @@ def _by_action(turn: Turn, action: Any) -> Turn:
         case None | "auto":
             return turn
         case "generate":
-            return Turn(turn.prompt, (), (), turn.is_alone)
+            return replace(turn, images=(), earlier=())
         case "edit" if turn.images or turn.earlier:
-            return Turn(turn.prompt, turn.images or turn.earlier, (), turn.is_alone)
+            return replace(turn, images=turn.images or turn.earlier, earlier=())
         case "edit":
             raise InvalidRequest("tools.action", "is edit, but the input has no image")
         case _:

@@ -18,6 +18,8 @@ _CALL = "image_generation_call"
 
 @dataclass(frozen=True)
 class Turn:
+    place: str
+    """Where the body has it."""
     prompt: str
     images: tuple[str, ...]
     """The message's images, as data URLs or base64."""
@@ -33,7 +35,7 @@ def turn_of(items: Any, field: str, max_chars: int) -> Turn:
     Raises InvalidRequest, which names the place.
     """
     if isinstance(items, str):
-        return Turn(_checked_text(items, field, max_chars), (), (), is_alone=True)
+        return Turn(field, _checked_text(items, field, max_chars), (), (), is_alone=True)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidRequest(field, "must be a list of messages")
     if len(items) > MAX_MESSAGES:
@@ -46,6 +48,7 @@ def turn_of(items: Any, field: str, max_chars: int) -> Turn:
     images = tuple(image for _, image in parts if image is not None)
     check_count(place, len(images), MAX_IMAGES)
     return Turn(
+        place=place,
         prompt=_checked_text("\n".join(text for text, _ in parts if text is not None), place, max_chars),
         images=images,
         earlier=_last_images(items[:number], field),

@@ -12,7 +12,7 @@ from api.openai.naming import entry_for, stand_in_hint
 from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, fields_named
 from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
@@ -26,9 +26,17 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.animation_videos import fps_of
 
+_OF_THE_SOURCE = dict.fromkeys(Draft.model_fields.keys() - {"prompt"}, "video_id")
+"""A remix has all but its prompt from the video that its address names."""
+
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
+    with fields_named(body.names):
+        return await _admit(gateway, body, background)
+
+
+async def _admit(gateway: Gateway, body: VideoBody, background: bool) -> GenerationRequest:
     form = body.form
     refuse_repeated_sides(form)
     from_image = form.input_reference is not None or form.named_videos
@@ -38,11 +46,10 @@ async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) ->
     names = {**size_names(form), "image": "input_reference", "task": "model"}
     if form.seconds is not None and form.num_frames is None:
         names["num_frames"] = "seconds"
-    try:
+    if form.true_cfg_scale is not None:
+        names["guidance_scale"] = "true_cfg_scale"
+    with fields_named(names):
         request = await gateway.admit(_draft(form, entry, task), background=background)
-    except InvalidRequest as error:
-        error.field = names.get(error.field, error.field)
-        raise
     hints = (stand_in_hint(gateway.catalogue, form.model, entry), *body.hints, *_repeated(form))
     own = (renamed(hint, names) for hint in request.hints)
     return request.model_copy(update={"hints": (*filter(None, hints), *own)})
@@ -69,7 +76,8 @@ async def admit_remix(gateway: Gateway, source: RemixSource, prompt: str) -> Gen
     frame = await in_image_thread(first_frame, source.file)
     seed = source.job.results[0].seed
     draft = repeated(earlier, task=Task.IMAGE_TO_VIDEO, prompt=prompt, image=frame, seed=seed, num_images=1)
-    return await gateway.admit(draft, background=True)
+    with fields_named(_OF_THE_SOURCE):
+        return await gateway.admit(draft, background=True)
 
 
 def _check_able(catalogue: Catalogue, entry: Entry, task: Task) -> None:

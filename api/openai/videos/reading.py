@@ -14,6 +14,7 @@ from api.openai.foreign_fields import translated
 from api.openai.image_references import without_references
 from api.openai.reading import form_from, present, with_loras
 from api.openai.videos.forms import VideoForm
+from core.errors import fields_named
 from core.generation.animation import VIDEOS
 from core.generation.hints import ignored_hint
 
@@ -34,14 +35,18 @@ class VideoBody:
     hints: tuple[str, ...]
     fields: Mapping[str, Any]
     """The fields as sent, files as bytes."""
+    names: Mapping[str, str]
+    """The body's names for the form's fields, where they differ."""
 
 
 async def read_video(request: Request) -> VideoBody:
     """Read a request's body. Raises InvalidRequest."""
-    named = {_OTHER_NAMES.get(name, name): value for name, value in (await read_body(request)).items()}
-    sent = translated(present(named))
-    fields = await with_loras(await plain_values(without_references(sent.fields), FILES), request)
-    known = {name: value for name, value in fields.items() if name not in _IDLE}
-    await check_files(known, FILES)
-    hints = (*sent.hints, *(ignored_hint(name, _IDLE[name]) for name in _IDLE if name in fields))
-    return VideoBody(form_from(known, VideoForm), hints, fields)
+    body = await read_body(request)
+    sent = translated(present({_OTHER_NAMES.get(name, name): value for name, value in body.items()}))
+    names = {**sent.names, **{_OTHER_NAMES[name]: name for name in body if name in _OTHER_NAMES}}
+    with fields_named(names):
+        fields = await with_loras(await plain_values(without_references(sent.fields), FILES), request)
+        known = {name: value for name, value in fields.items() if name not in _IDLE}
+        await check_files(known, FILES)
+        hints = (*sent.hints, *(ignored_hint(name, _IDLE[name]) for name in _IDLE if name in fields))
+        return VideoBody(form_from(known, VideoForm), hints, fields, names)

@@ -117,7 +117,7 @@ class TestAModelThatIsNotLoaded:
         ("tiny", {}, 400, "inputs"),
         ("tiny", {"inputs": ""}, 400, "inputs"),
         ("tiny", {"inputs": 7}, 400, "inputs"),
-        ("tiny", {"inputs": "   "}, 400, "prompt"),
+        ("tiny", {"inputs": "   "}, 400, "inputs"),
         ("tiny", {"inputs": "a", "parameters": 1}, 400, "parameters"),
         ("tiny", {"inputs": "a", "parameters": {"num_inference_steps": 0}}, 400, "num_inference_steps"),
         ("tiny", {"inputs": "a", "parameters": {"width": 7}}, 400, "width"),
@@ -136,7 +136,7 @@ def test_a_mistake_is_named(
 ) -> None:
     answer = http.post(f"/models/{model}", json=body)
     assert (answer.status_code, answer.json().get("field")) == (status, field), answer.text
-    assert answer.json()["error"]
+    assert answer.json()["error"].startswith(f"{field or 'model'}: ")
 
 
 def test_bytes_that_are_no_image_are_refused(http: httpx.Client) -> None:

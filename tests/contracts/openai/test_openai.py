@@ -382,7 +382,7 @@ class TestEdits:
                 {"images": [{"image_url": TINY_URL}], "mask": {"image_url": "https://example.com/a.png"}},
                 "mask.image_url",
             ),
-            ({"images": []}, "image"),
+            ({"images": []}, "images"),
         ],
     )
     def test_references_that_lead_nowhere_are_named(self, fields: dict[str, Any], param: str, server: Replica) -> None:

@@ -199,7 +199,7 @@ class TestAResponse:
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/b"}}]}]},
             "messages[0].content[0].image_url",
         ),
-        ({"messages": [{"role": "user", "content": " "}]}, "prompt"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
         ({"modalities": ["text"]}, "modalities"),
         ({"model": 7}, "model"),
         ({"model": "nothing"}, "model"),

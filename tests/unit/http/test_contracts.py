@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import Scope
 
 from api.contracts import CONTRACTS
-from api.http.contract_table import PAGES, Contract, ContractTable
-from api.http.refusals import refusal
+from api.http.contract_app import contract_app
+from api.http.contract_table import Contract, ContractTable
+from api.http.docs_pages import PAGES
+from api.http.refusals import Refused, refusal
 from api.openai.errors import openai_refusal
 from core.errors import Busy, JubakoError
 from tests.support.servers.serving import ROOT
@@ -104,6 +106,20 @@ def test_what_generates_and_what_only_watches() -> None:
 def test_the_health_of_the_jobs_contract_is_open_and_its_jobs_are_not() -> None:
     assert CONTRACTS.is_open(scope_of("/generator/api/health"))
     assert not CONTRACTS.is_open(scope_of("/api/jobs"))
+
+
+def test_an_open_address_is_described_as_open() -> None:
+    router = APIRouter()
+
+    @router.get("/ping")
+    @router.get("/ping/health")
+    async def ping() -> None: ...
+
+    app = contract_app("New", "new", router, refusal, Refused)
+    table = ContractTable(Contract("New", app, refusal, paths=("/ping",), open_paths=("/ping",)))
+    described = app.openapi()["paths"]
+    assert [path for path in described if table.is_open(scope_of(path))] == ["/ping"]
+    assert [path for path in described if described[path]["get"].get("security") == []] == ["/ping"]
 
 
 def test_the_page_names_tests_that_are_there() -> None:

@@ -28,10 +28,13 @@ from core.errors import (
     Unauthorized,
     retry_fields,
 )
+from core.generation.events import Event, Failed
 from core.generation.request import Task
 from gateway.safety.content_policy import REFUSED
 from jobs.errors import UnknownJob
+from models.catalogue.resolving.sizes import PROPORTION
 from processes.drain_middleware import RETRY_S, STOPPING
+from tests.support.engine.animation_videos import gif
 from tests.support.servers.guarded_server import (
     ALICE,
     BLOCKED,
@@ -40,6 +43,7 @@ from tests.support.servers.guarded_server import (
     CAROL,
     DAVE,
     WRONG,
+    Endless,
     GuardedServer,
     guarded_server,
 )
@@ -51,7 +55,12 @@ REFUSED_S = 20.0
 SIZE = (300, 200)
 FILE_PX = 60_000
 PHOTO, MASK = (base64.b64encode(png(make(*SIZE))).decode() for make in (photo, half_mask))
+STRIP = base64.b64encode(png(photo(900, 100))).decode()
+"""An image that no contract takes."""
+STRIP_URL = f"data:image/png;base64,{STRIP}"
 APPLE = {"prompt": "a red apple"}
+SQUARE = {"width": 128, "height": 128}
+"""More than the tiny model draws."""
 STORY = "A little fox looks for its friends in the forest"
 MCP_HEADERS = {"Accept": "application/json, text/event-stream"}
 
@@ -71,7 +80,7 @@ class Row:
     wrong: Mapping[str, Any]
     """What is added to it as a mistake; None takes away."""
     words: str = "prompt"
-    """The field that the words are in."""
+    """Where the body has the words."""
     theirs: str | None = None
     """Where a job is read: `{image}`, `{video}`, `{story}`; None where answers have no ids."""
     others: tuple[str, ...] = ()
@@ -115,12 +124,14 @@ ROWS = (
         "/v1/chat/completions",
         {"model": "tiny", "messages": [{"role": "user", "content": "a red apple"}]},
         {"messages": [7]},
+        words="messages[0].content",
     ),
     Row(
         "OpenAI chat with images",
         "/v1/responses",
         {"model": "tiny", "input": "a red apple", "tools": [{"type": "image_generation"}]},
         {"tools": []},
+        words="input",
     ),
     Row("Jobs", "/api/tiny/t2i", APPLE, {"width": 7}, theirs="/api/{image}/status"),
     Row("Jobs", "/generator/api/tiny/t2i", APPLE, {"width": 7}, theirs="/generator/api/{story}/status"),
@@ -159,7 +170,7 @@ ROWS = (
         others=("/text_to_image/status?task_id={video}", "/text_to_video/get?task_id={image}"),
     ),
     Row("Model Context Protocol", "/mcp", tool_call("generate_image", **APPLE), {"colour": "red"}, in_results=True),
-    Row("Hugging Face inference", "/models/tiny", {"inputs": "a red apple"}, {"inputs": ""}, words="prompt"),
+    Row("Hugging Face inference", "/models/tiny", {"inputs": "a red apple"}, {"inputs": ""}, words="inputs"),
 )
 NO_DIALECT = "Page to play with"
 """Its own process asks the other contracts, with the visitor's key."""
@@ -196,6 +207,18 @@ def told(row: Row, answer: Answer) -> tuple[int, Any]:
     return answer.status, answer.body["result"]["structuredContent"] if row.in_results else answer.body
 
 
+async def refused(server: GuardedServer, address: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+    answer = await answered(server, ALICE, address, body)
+    return answer.status, answer.body["result"]["structuredContent"] if address == "/mcp" else answer.body
+
+
+def as_refused(address: str, error: JubakoError) -> tuple[int, Any]:
+    if address == "/mcp":
+        return 200, refusal_body(error)
+    answer = CONTRACTS.refusal_for(address, error)
+    return answer.status_code, json.loads(bytes(answer.body))
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GuardedServer]:
     async with guarded_server(tmp_path_factory.mktemp("guarded")) as running:
@@ -210,7 +233,9 @@ async def ids(server: GuardedServer) -> dict[str, str]:
 
 
 async def test_every_contract_is_in_the_table() -> None:
-    assert {row.contract for row in ROWS} | {NO_DIALECT} == {contract.name for contract in CONTRACTS.contracts}
+    named, contracts = {row.contract for row in ROWS} | {NO_DIALECT}, {each.name for each in CONTRACTS.contracts}
+    assert not contracts - named, f"add to ROWS how these are called: {contracts - named}"
+    assert not named - contracts, f"no contracts have these names in ROWS: {named - contracts}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.address)
@@ -279,6 +304,223 @@ class TestJobs:
             answer = await answered(server, ALICE, address, method="GET")
             (job,) = (each for each in ids.values() if each in address)
             assert (answer.status, answer.body) == as_told(row, UnknownJob(job))
+
+
+class TestNamesInTheBody:
+    """What only the model's limits tell is said of the field that the caller wrote, not of ours."""
+
+    @pytest.mark.parametrize(
+        ("address", "body", "field"),
+        [
+            ("/v1/images/edits", {**APPLE, "model": "tiny-edit", "image": STRIP}, "image"),
+            ("/v1/images/edits", {**APPLE, "model": "tiny-edit", "images": [{"image_url": STRIP_URL}]}, "images"),
+            ("/v1/images/edits", {**APPLE, "model": "tiny", "images": [{"image_url": STRIP_URL}]}, "images"),
+            ("/v1/images/variations", {"model": "tiny", "image": STRIP}, "image"),
+            ("/v1/videos", {**APPLE, "model": "tiny-video", "input_reference": STRIP}, "input_reference"),
+            ("/v1/videos", {**APPLE, "model": "tiny-video", "reference_url": STRIP_URL}, "reference_url"),
+            (
+                "/v1/chat/completions",
+                {
+                    "model": "tiny-edit",
+                    "messages": [
+                        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": STRIP_URL}}]},
+                    ],
+                },
+                "messages",
+            ),
+            (
+                "/v1/responses",
+                {
+                    "model": "tiny-edit",
+                    "input": [{"role": "user", "content": [{"type": "input_image", "image_url": STRIP_URL}]}],
+                    "tools": [{"type": "image_generation"}],
+                },
+                "input",
+            ),
+            ("/api/tiny/i2i", {**APPLE, "image": STRIP}, "image"),
+            ("/api/tiny-edit/i2i", {**APPLE, "image": STRIP}, "image"),
+            ("/api/tiny-edit/edit", {**APPLE, "images": [STRIP]}, "images"),
+            ("/generate-inpainting", {**APPLE, "input_image": STRIP, "mask_image": STRIP}, "input_image"),
+            ("/generate", {"prompt": STORY, "model": "tiny-edit", "images": [STRIP]}, "images"),
+            ("/ollama/api/generate", {**APPLE, "model": "tiny", "images": [STRIP]}, "images"),
+            ("/ollama/api/generate", {**APPLE, "model": "tiny-edit", "images": [STRIP]}, "images"),
+            ("/predictions", {"version": "tiny", "input": {**APPLE, "input_image": STRIP}}, "input_image"),
+            ("/predictions", {"version": "tiny-edit", "input": {**APPLE, "image": STRIP}}, "image"),
+            ("/predictions", {"version": "tiny-edit", "input": {**APPLE, "image_input": [STRIP]}}, "image_input"),
+            ("/sdapi/v1/img2img", {"init_images": [STRIP]}, "init_images"),
+            (
+                "/sdapi/v1/txt2img",
+                {**APPLE, "alwayson_scripts": {"ControlNet": {"args": [{"image": STRIP, "model": "canny"}]}}},
+                "alwayson_scripts",
+            ),
+            ("/image_to_image/submit", {**APPLE, "image": STRIP}, "image"),
+            ("/mcp", tool_call("edit_image", **APPLE, model="tiny", images=[STRIP]), "images"),
+            ("/mcp", tool_call("edit_image", **APPLE, model="tiny-edit", images=[STRIP]), "images"),
+            ("/models/tiny", {"inputs": STRIP}, "inputs"),
+            ("/models/tiny-edit", {"inputs": STRIP}, "inputs"),
+            (
+                "/models/tiny",
+                {"inputs": PHOTO, "parameters": {"mask_image": STRIP}},
+                "mask_image",
+            ),
+        ],
+    )
+    async def test_of_images(self, address: str, body: dict[str, Any], field: str, server: GuardedServer) -> None:
+        error = InvalidRequest(field, f"is 900 x 100 pixels; {PROPORTION}")
+        assert await refused(server, address, body) == as_refused(address, error)
+
+    @pytest.mark.parametrize(
+        ("address", "body", "field"),
+        [
+            ("/v1/images/generations", {**APPLE, "model": "tiny", "num_inference_steps": 901}, "num_inference_steps"),
+            ("/v1/images/generations", {**APPLE, "model": "tiny", "steps": 901}, "steps"),
+            ("/v1/videos", {**APPLE, "model": "tiny-video", "steps": 901}, "steps"),
+            (
+                "/v1/chat/completions",
+                {"model": "tiny", "messages": [{"role": "user", "content": "an apple"}], "steps": 901},
+                "steps",
+            ),
+            ("/api/tiny/t2i", {**APPLE, "num_inference_steps": 901}, "num_inference_steps"),
+            (
+                "/generate-inpainting",
+                {**APPLE, "input_image": PHOTO, "mask_image": MASK, "num_inference_steps": 901},
+                "num_inference_steps",
+            ),
+            ("/generate", {"prompt": STORY, "model": "tiny", "num_inference_steps": 901}, "num_inference_steps"),
+            ("/ollama/api/generate", {**APPLE, "model": "tiny", "steps": 901}, "steps"),
+            ("/predictions", {"input": {**APPLE, "steps": 901}}, "steps"),
+            ("/predictions", {"input": {**APPLE, "steps": 7, "num_inference_steps": 901}}, "num_inference_steps"),
+            ("/sdapi/v1/txt2img", {**APPLE, "steps": 901}, "steps"),
+            ("/text_to_image/submit", {**APPLE, "num_inference_steps": 901}, "num_inference_steps"),
+            ("/mcp", tool_call("generate_image", **APPLE, num_inference_steps=901), "num_inference_steps"),
+            (
+                "/models/tiny",
+                {"inputs": "a red apple", "parameters": {"num_inference_steps": 901}},
+                "num_inference_steps",
+            ),
+        ],
+    )
+    async def test_of_steps(self, address: str, body: dict[str, Any], field: str, server: GuardedServer) -> None:
+        error = InvalidRequest(field, "901 is not between 1 and 900")
+        assert await refused(server, address, body) == as_refused(address, error)
+
+    @pytest.mark.parametrize(
+        ("address", "body", "field"),
+        [
+            ("/v1/images/generations", {"prompt": " ", "model": "tiny"}, "prompt"),
+            (
+                "/v1/chat/completions",
+                {"model": "tiny", "messages": [{"role": "user", "content": " "}]},
+                "messages[0].content",
+            ),
+            ("/pipeline/run", {"prompt": " "}, "prompt"),
+            ("/ollama/api/generate", {"prompt": "", "model": "tiny"}, "prompt"),
+            ("/predictions", {"input": {}}, "prompt"),
+            ("/sdapi/v1/txt2img", {}, "prompt"),
+            ("/mcp", tool_call("generate_image", prompt=" "), "prompt"),
+            ("/models/tiny", {"inputs": " "}, "inputs"),
+        ],
+    )
+    async def test_of_words(self, address: str, body: dict[str, Any], field: str, server: GuardedServer) -> None:
+        error = InvalidRequest(field, "is empty; write 1 to 32000 characters")
+        assert await refused(server, address, body) == as_refused(address, error)
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({"scenes": [{"prompt": "a fox"}] * 5 + [{"prompt": f"a {BLOCKED}"}]}, "scenes.5.prompt"),
+            ({"model": "tiny-edit", "characters": [{"name": "Mia"}, {"name": BLOCKED}]}, "characters.1.name"),
+            ({"model": "tiny-edit", "characters": [{"name": "Mia", "prompt": BLOCKED}]}, "characters.0.prompt"),
+        ],
+    )
+    async def test_of_words_within_a_story(self, fields: dict[str, Any], field: str, server: GuardedServer) -> None:
+        error = ContentPolicyViolation(field, REFUSED)
+        body = {"prompt": STORY, "model": "tiny", **fields}
+        assert await refused(server, "/generate", body) == as_refused("/generate", error)
+
+    @pytest.mark.parametrize(
+        ("address", "body", "field"),
+        [
+            ("/v1/images/generations", {**APPLE, "model": "tiny", "size": "128x128"}, "size"),
+            ("/v1/images/generations", {**APPLE, "model": "tiny", **SQUARE}, "width"),
+            ("/api/tiny/t2i", {**APPLE, **SQUARE}, "width"),
+            ("/generate", {"prompt": STORY, "model": "tiny", **SQUARE}, "width"),
+            ("/ollama/api/generate", {**APPLE, "model": "tiny", **SQUARE}, "width"),
+            ("/predictions", {"input": {**APPLE, **SQUARE}}, "width"),
+            ("/sdapi/v1/txt2img", {**APPLE, **SQUARE}, "width"),
+            ("/text_to_image/submit", {**APPLE, **SQUARE}, "width"),
+            ("/mcp", tool_call("generate_image", **APPLE, **SQUARE), "width"),
+            ("/models/tiny", {"inputs": "a red apple", "parameters": SQUARE}, "width"),
+            ("/models/tiny", {"inputs": "a red apple", "parameters": {"target_size": SQUARE}}, "target_size"),
+        ],
+    )
+    async def test_of_sizes(self, address: str, body: dict[str, Any], field: str, server: GuardedServer) -> None:
+        error = InvalidRequest(field, "128 x 128 is 16384 pixels; at most 8192 are allowed")
+        assert await refused(server, address, body) == as_refused(address, error)
+
+    async def test_of_a_size_that_comes_with_an_image(self, server: GuardedServer) -> None:
+        body = {**APPLE, "input_image": PHOTO, "mask_image": MASK}
+        (mistake,) = (await answered(server, DAVE, "/generate-inpainting", body)).body["detail"]
+        assert mistake["loc"] == ["body", "input_image"]
+        assert "megapixels" in mistake["msg"]
+
+    async def test_of_what_a_remix_has_from_another_video(self, server: GuardedServer) -> None:
+        job = await server.done(Task.TEXT_TO_VIDEO, gif(5), owner="dave", media_type="image/gif")
+        error = (await answered(server, DAVE, f"/v1/videos/{job}/remix", APPLE)).body["error"]
+        assert (error["param"], "megapixels" in error["message"]) == ("video_id", True)
+
+    @pytest.mark.parametrize(
+        ("address", "body", "field"),
+        [
+            ("/v1/images/generations", {**APPLE, "n": 11}, "n"),
+            ("/v1/images/generations", {**APPLE, "cfg": "much"}, "cfg"),
+            ("/predictions", {"input": {**APPLE, "num_outputs": 0}}, "num_outputs"),
+            ("/models/tiny", {"inputs": "a red apple", "parameters": {"width": 0}}, "width"),
+        ],
+    )
+    async def test_of_what_no_model_takes(
+        self, address: str, body: dict[str, Any], field: str, server: GuardedServer
+    ) -> None:
+        status, said = await refused(server, address, body)
+        assert (status, said.keys()) == (400, as_refused(address, InvalidRequest(field, "is wrong"))[1].keys())
+        assert f'"{field}: ' in json.dumps(said)
+
+    @pytest.mark.parametrize(
+        ("address", "body", "ours", "field"),
+        [
+            ("/v1/images/generations", {**APPLE, "model": "tiny"}, "prompt", "prompt"),
+            (
+                "/v1/chat/completions",
+                {"model": "tiny", "messages": [{"role": "user", "content": "a red apple"}]},
+                "prompt",
+                "messages[0].content",
+            ),
+            ("/ollama/api/generate", {**APPLE, "model": "tiny", "stream": False}, "prompt", "prompt"),
+            ("/sdapi/v1/txt2img", {**APPLE, "clip_skip": 9}, "clip_skip", "clip_skip"),
+            (
+                "/sdapi/v1/txt2img",
+                {**APPLE, "override_settings": {"CLIP_stop_at_last_layers": 9}},
+                "clip_skip",
+                "override_settings",
+            ),
+            ("/models/tiny", {"inputs": "a red apple"}, "prompt", "inputs"),
+        ],
+    )
+    async def test_of_what_only_the_loaded_model_tells(
+        self,
+        address: str,
+        body: dict[str, Any],
+        ours: str,
+        field: str,
+        server: GuardedServer,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async def failing(*_: object) -> AsyncIterator[Event]:
+            yield Failed.of(InvalidRequest(ours, "is more than it takes"))
+
+        monkeypatch.setattr(Endless, "generate", failing)
+        error = InvalidRequest(field, "is more than it takes")
+        assert await refused(server, address, body) == as_refused(address, error)
 
 
 class TestUploadsCostTheirPixels:

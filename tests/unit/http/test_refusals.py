@@ -8,7 +8,8 @@ import pytest
 from starlette.responses import Response
 
 from api.contracts import CONTRACTS
-from api.http.refusals import refusal
+from api.http.refusals import InvalidForm, refusal, refusal_body
+from api.http.requests.forms import validated
 from api.jobs import routes
 from api.ollama import generating as ollama_lines
 from api.openai import streaming as openai_stream
@@ -27,7 +28,9 @@ from core.errors import (
     OutOfMemory,
     PlanningFailed,
     RunnerLost,
+    fields_named,
 )
+from core.generation.draft import Draft
 from core.generation.events import Failed
 from jobs.errors import LedgerUnavailable
 from runners.host.middleware import refusal as runner_refusal
@@ -51,6 +54,14 @@ def test_what_only_the_loaded_model_refuses_is_a_wrong_field() -> None:
     response = refusal(Failed.of(InvalidRequest("clip_skip", "10 is more than 2")).error)
     assert response.status_code == 400
     assert json.loads(bytes(response.body))["field"] == "clip_skip"
+
+
+def test_a_renamed_field_is_renamed_throughout() -> None:
+    with pytest.raises(InvalidForm) as refused, fields_named({"width": "size"}):
+        validated({"prompt": "a fox", "width": 0, "height": 0}, Draft)
+    body = refusal_body(refused.value)
+    assert (body["field"], body["error"]) == ("size", f"size: {refused.value.reason}")
+    assert [mistake["loc"] for mistake in body["detail"]] == [["size"], ["height"]]
 
 
 def test_a_runner_says_when_to_try_again() -> None:
