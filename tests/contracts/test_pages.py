@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"image": folder / "photo.png", "images": folder / "photo.png", "mask": folder / "mask.png"}
 
 
-@pytest.fixture(params=APIS)
-def api(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def its_docs(api: str, browsed: Browsed) -> Iterator[Page]:
-    """The page of one typed API and its schemas: with others on it, its first click takes seconds."""
+@contextmanager
+def docs_of(api: str, browsed: Browsed) -> Iterator[Page]:
+    """Open the page of one typed API and its schemas: with others on it, it and its first click take seconds."""
     browsed.page.route(DESCRIPTION, partial(with_one, f"/{api}"))
     browsed.page.goto(f"{browsed.server}/docs")
     yield browsed.page
@@ -88,14 +84,16 @@ def reached(schemas: dict[str, Any], described: dict[str, Any]) -> set[str]:
     return names
 
 
-def test_each_typed_api_can_be_tried_out_with_its_example(api: str, its_docs: Page, files: dict[str, Path]) -> None:
-    operation = opened(its_docs, api)
-    for field, file in files.items():
-        upload(operation, field, file)
-    operation.locator(".execute").click()
-    status = operation.locator(".live-responses-table tbody .response-col_status").first
-    expect(status).to_be_visible()
-    assert status.inner_text().split()[0] == "200", operation.locator(".live-responses-table").inner_text()
+@pytest.mark.parametrize("api", APIS)
+def test_each_typed_api_can_be_tried_out_with_its_example(api: str, browsed: Browsed, files: dict[str, Path]) -> None:
+    with docs_of(api, browsed) as page:
+        operation = opened(page, api)
+        for field, file in files.items():
+            upload(operation, field, file)
+        operation.locator(".execute").click()
+        status = operation.locator(".live-responses-table tbody .response-col_status").first
+        expect(status).to_be_visible()
+        assert status.inner_text().split()[0] == "200", operation.locator(".live-responses-table").inner_text()
 
 
 def opened(page: Page, api: str) -> Locator:
@@ -117,8 +115,8 @@ def upload(operation: Locator, field: str, file: Path) -> None:
 
 
 def test_keys_have_their_button(browsed: Browsed) -> None:
-    browsed.page.goto(f"{browsed.server}/docs")
-    expect(browsed.page.locator(".btn.authorize")).to_be_visible()
+    with docs_of("upscale", browsed) as page:
+        expect(page.locator(".btn.authorize")).to_be_visible()
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
