@@ -244,7 +244,8 @@ def _fork_workers() -> None:
     """Have uvicorn's workers be forks of this process; a daemon, as ours is, may have no children."""
     current: Any = multiprocessing.current_process()
     current._config["daemon"] = False
-    importlib.import_module("uvicorn._subprocess").spawn = multiprocessing.get_context("fork")
+    workers: Any = importlib.import_module("uvicorn._subprocess")
+    workers.spawn = multiprocessing.get_context("fork")
 
 
 def _redirect(given: str, output: str, errors: str) -> None:
