@@ -33,7 +33,7 @@ from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES, Policy
 from tests.support.engine.drawing import draw_together, photo, request
 from tests.support.engine.engines import running
-from tests.support.engine.parity import load_tiny
+from tests.support.engine.parity import load_conditioned
 from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY
 
@@ -80,7 +80,7 @@ def measured(case: str) -> tuple[float, float, float]:
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.dict(POLICIES, {StepCache.QUALITY: NEVER}),
-        running(model := load_tiny(family_of(case), Path(folder)), batch_tokens=2**20) as (engine, passes),
+        running(model := load_conditioned(family_of(case), Path(folder)), batch_tokens=2**20) as (engine, passes),
     ):
         # An IP-Adapter is loaded with the first request, by the layers that the denoiser has then.
         _draw(engine, passes, case, StepCache.OFF)
