@@ -58,7 +58,7 @@ def scorer_service(device: str) -> Any:
 
         @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:
-            """Return the cosine of each pair, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
+            """Return the cosine of each pair, -1 to 1; takes `storyboard.scoring.pairs.ScoringRequest`."""
             return await self._host.cosines(asked)
 
         @bentoml.on_shutdown
