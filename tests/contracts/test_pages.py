@@ -59,9 +59,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def docs_of(api: str, browsed: Browsed) -> Iterator[Page]:
     """Open the page of one typed API and its schemas: with others on it, it and its first click take seconds."""
     browsed.page.route(DESCRIPTION, partial(with_one, f"/{api}"))
-    browsed.page.goto(f"{browsed.server}/docs")
-    yield browsed.page
-    browsed.page.unroute(DESCRIPTION)
+    try:
+        browsed.page.goto(f"{browsed.server}/docs")
+        yield browsed.page
+    finally:
+        browsed.page.unroute(DESCRIPTION)
 
 
 def with_one(path: str, route: Route) -> None:
