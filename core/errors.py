@@ -252,6 +252,11 @@ def fields_named(names: Mapping[str, str]) -> Iterator[None]:
         raise
 
 
+def named_through(names: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that fields have after both renamings, where they differ."""
+    return {**further, **{field: further.get(name, name) for field, name in names.items()}}
+
+
 def retry_headers(error: JubakoError) -> dict[str, str]:
     """Return the headers that say when to try again, or that it is no use.
 

@@ -139,11 +139,15 @@ class _Queue:
 
     def __init__(self, name: str, settings: QueueSettings, looks_every: timedelta) -> None:
         # All processes of a server import this module, and only gateways should spend half a second on docket.
-        from docket import Docket
+        from docket import Docket, Worker
 
         self.docket = Docket(name, settings.url, execution_ttl=_RECORD_TTL)
-        self._settings = settings
-        self._looks_every = looks_every
+        self._worker = Worker(
+            self.docket,
+            concurrency=settings.concurrency,
+            redelivery_timeout=settings.redelivery,
+            scheduling_resolution=looks_every,
+        )
         # Only this process adds tasks to a queue in memory, so its worker can wait for one. Four workers that ask wake
         # up 400 times a second, each time at the expense of a pass on the same cores.
         self._asks = not settings.url.startswith(MEMORY)
@@ -152,16 +156,8 @@ class _Queue:
 
     async def open(self, stack: AsyncExitStack, task: Callable[..., Awaitable[None]]) -> None:
         """Connect until `stack` ends, for tasks of one kind."""
-        from docket import Worker
-
         await stack.enter_async_context(self.docket)
         self.docket.register(task)
-        self._worker = Worker(
-            self.docket,
-            concurrency=self._settings.concurrency,
-            redelivery_timeout=self._settings.redelivery,
-            scheduling_resolution=self._looks_every,
-        )
         await stack.enter_async_context(self._worker)
 
     async def add(self, task: str, key: str, *arguments: str | int, when: datetime | None = None) -> None:

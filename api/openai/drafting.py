@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
-from core.errors import InvalidRequest, fields_named
+from core.errors import InvalidRequest, fields_named, named_through
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined_hints, renamed
 from core.generation.request import GenerationRequest, Task
@@ -52,6 +53,8 @@ class AdmittedImages:
     """Whether to store the images and answer with their URLs."""
     hint: str | None
     """Which parameters have no effect."""
+    names: Mapping[str, str]
+    """The body's names for the request's fields, where they differ."""
     transparent: bool = False
     """Whether files keep transparency; else it is shown on white."""
 
@@ -78,6 +81,7 @@ async def _admit(gateway: Gateway, form: ImagesForm, progress: bool) -> Admitted
     with fields_named(names):
         draft = _draft(form, entry, task, progress)
         request = await gateway.admit(draft, uploaded_px=_uploaded_px(form), max_images=MAX_N)
+    names = named_through(names, form.names)
     hints = tuple(renamed(hint, names) for hint in request.hints)
     default = "url" if is_dall_e and not form.stream else "b64_json"
     return AdmittedImages(
@@ -85,6 +89,7 @@ async def _admit(gateway: Gateway, form: ImagesForm, progress: bool) -> Admitted
         _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
         hint=joined_hints(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
+        names=names,
         transparent=_may_be_transparent(form, entry),
     )
 

@@ -28,7 +28,7 @@ class Generation:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the events; `Started` also has the hint about ignored parameters. Raises JubakoError."""
-        with fields_named(self._admitted.form.names):
+        with fields_named(self._admitted.names):
             async with aclosing(self._gateway.draw(self._admitted.request)) as events:
                 async for event in events:
                     if isinstance(event, Started):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from docket import Worker
 
 from core.generation.request import Priority
 from jobs.job import Job
@@ -77,6 +78,9 @@ async def test_a_worker_rests_between_jobs(queue: JobQueue, taken: Taken) -> Non
 async def test_a_webhook_due_later_keeps_its_worker_asking(queue: JobQueue, taken: Taken) -> None:
     one = job()
     await queue.add_webhook(one, 1, timedelta(seconds=0.6))
+    while not asking():  # noqa: ASYNC110, since docket tells nobody that a worker has begun
+        await asyncio.sleep(0.01)
+    assert taken.attempts.empty()
     assert await taken.attempts.get() == (one.id, 1)
     await nobody_asks()
 
@@ -85,3 +89,22 @@ async def test_a_burst_is_done_to_the_last(queue: JobQueue, taken: Taken) -> Non
     burst = [job() for _ in range(9)]
     await asyncio.gather(*map(queue.add, burst))
     assert {(await taken.jobs.get())[0] for _ in burst} == {each.id for each in burst}
+
+
+async def test_a_drain_that_begins_before_the_queues_are_open_ends(taken: Taken) -> None:
+    settings = QueueSettings(f"{MEMORY}{uuid.uuid4()}", concurrency=2, redelivery=timedelta(seconds=2))
+    await JobQueue(settings, taken.run, taken.notify).finished()
+
+
+async def test_a_worker_that_fails_begins_again(queue: JobQueue, taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.queue.RESTART_S", 0.01)
+    until_finished = Worker.run_until_finished
+
+    async def fails_once(worker: Worker) -> None:
+        monkeypatch.setattr(Worker, "run_until_finished", until_finished)
+        raise RuntimeError("a fault of docket's")
+
+    monkeypatch.setattr(Worker, "run_until_finished", fails_once)
+    one = job()
+    await queue.add(one)
+    assert await taken.jobs.get() == (one.id, Priority.NORMAL)

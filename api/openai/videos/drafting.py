@@ -12,7 +12,7 @@ from api.openai.naming import entry_for, stand_in_hint
 from api.openai.sizes import refuse_repeated_sides, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
-from core.errors import InvalidRequest, fields_named
+from core.errors import InvalidRequest, fields_named, named_through
 from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
@@ -51,7 +51,7 @@ async def _admit(gateway: Gateway, body: VideoBody, background: bool) -> Generat
     with fields_named(names):
         request = await gateway.admit(_draft(form, entry, task), background=background)
     hints = (stand_in_hint(gateway.catalogue, form.model, entry), *body.hints, *_repeated(form))
-    own = (renamed(hint, names) for hint in request.hints)
+    own = (renamed(hint, named_through(names, body.names)) for hint in request.hints)
     return request.model_copy(update={"hints": (*filter(None, hints), *own)})
 
 

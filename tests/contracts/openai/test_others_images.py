@@ -66,6 +66,12 @@ def test_open_webui(http: httpx.Client) -> None:
     assert drawn(edited)["task"] == "edit"
 
 
+def test_hints_name_fields_as_the_body_does(http: httpx.Client) -> None:
+    body = {"model": "tiny", "prompt": "a red apple", "size": SIZE, "cfg_scale": 1, "negativePrompt": "blur"}
+    answer = http.post("/v1/images/generations", json=body | {"response_format": "b64_json"})
+    assert "negativePrompt is ignored" in answer.json()["hint"]
+
+
 def test_n8n(http: httpx.Client) -> None:
     """@n8n/n8n-nodes-langchain 2.41.1, nodes/vendors/OpenAi/v2/actions/image/generate.operation.ts (node 2.3); its base
     address may have no /v1.

@@ -30,7 +30,7 @@ GLASS = Picture(0, 7, Image.new("RGBA", (64, 64), (200, 0, 0, 0)))
 
 @pytest.mark.parametrize(("transparent", "mode", "shown"), [(True, "RGBA", "transparent"), (False, "RGB", "opaque")])
 def test_files_are_what_the_answer_says(transparent: bool, mode: str, shown: str) -> None:
-    admitted = AdmittedImages(GenerationForm(prompt="glass"), request(), False, None, transparent)
+    admitted = AdmittedImages(GenerationForm(prompt="glass"), request(), False, None, {}, transparent)
     with Image.open(BytesIO(file_of(admitted, GLASS))) as file:
         assert file.mode == mode
     assert common_fields(admitted)["background"] == shown
