@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[httpx.Client]:
     command = (str(ROOT / "api" / "server.py"), "--lora-path", str(LORA), "--host", "0.0.0.0")
-    with running(fresh_python, *command, folder=folder, log=folder / "log") as client:
+    with running(forked_python, *command, folder=folder, log=folder / "log") as client:
         yield client
 
 
@@ -131,7 +131,7 @@ def test_what_it_refuses_is_told_as_the_document_says(server: httpx.Client) -> N
 def test_uvicorn_serves_the_application_in_several_processes_and_to_those_with_a_key(tmp_path: Path) -> None:
     command = ("-m", "uvicorn", "api.server:app", "--host", "127.0.0.1", "--workers", "2")
     operators = {"LORA_PATH": str(LORA), "JUBAKO_API_KEYS": f"aidana:{KEY}"}
-    with running(forked_python, *command, folder=ROOT, log=tmp_path / "log", **operators) as client:
+    with running(fresh_python, *command, folder=ROOT, log=tmp_path / "log", **operators) as client:
         assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {KEY}"
         made = generate(client, {"prompt": "A fox finds a key in the castle", **QUICK})

@@ -103,10 +103,7 @@ def forked_server(
 
 
 def forked_python(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Forked:
-    """Do what `python` does with these arguments: `-c` and a script, `-m` and a module, or a file.
-
-    The workers of `-m uvicorn` are forks too.
-    """
+    """Do what `python` does with these arguments: `-c` and a script, `-m` and a module, or a file."""
     return Forked(_be_python, list(arguments), dict(environment), str(folder), os.devnull, str(log), str(log))
 
 
@@ -227,8 +224,6 @@ def _be_python(arguments: list[str], environment: dict[str, str], folder: str, *
     sys.path.insert(0, folder)
     kind, *others = arguments
     if kind == "-m":
-        if others[0] == "uvicorn":
-            _fork_workers()
         _run(others[0], others[1:], environment)
         return
     _have(environment)
@@ -238,14 +233,6 @@ def _be_python(arguments: list[str], environment: dict[str, str], folder: str, *
         return
     sys.argv = [kind, *others[1:]]
     exec(compile(others[0], "<string>", "exec"), {"__name__": "__main__"})
-
-
-def _fork_workers() -> None:
-    """Have uvicorn's workers be forks of this process; a daemon, as ours is, may have no children."""
-    current: Any = multiprocessing.current_process()
-    current._config["daemon"] = False
-    workers: Any = importlib.import_module("uvicorn._subprocess")
-    workers.spawn = multiprocessing.get_context("fork")
 
 
 def _redirect(given: str, output: str, errors: str) -> None:
