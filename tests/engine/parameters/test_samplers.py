@@ -28,7 +28,7 @@ from runners.engine.views.samplers import SamplerMaker, let_draw, make_scheduler
 
 MOST_STEPS = 900
 ENDS = 15
-"""Calls that are taken at each end of more than four times as many. Odd: samplers of second order have 2 n - 1 calls, in
+"""Calls that are taken at each end of more than four times as many. Odd: second-order samplers have 2 n - 1 calls, in
 pairs.
 """
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
