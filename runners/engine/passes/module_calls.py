@@ -20,6 +20,8 @@ from runners.engine.passes.signatures import content_digest, shapes, signature
 
 FIXED_CALLS = 4
 """Calls in a pass of fixed size: enough for sharing to pay, and few enough to pad the pass for a single request."""
+Place = int | str | tuple[int, ...]
+"""Where an argument is: among those by place, among those by name, or several of the former (`*args`)."""
 SEED = "seed of the call"
 """The extra argument of calls that draw from PyTorch's default generator; no method has one of this name."""
 
@@ -56,11 +58,11 @@ class Operation:
         return cast(torch.device, self.module.device)
 
     @cached_property
-    def _bindings(self) -> dict[Hashable, list[tuple[str, int | str]]]:
+    def _bindings(self) -> dict[Hashable, list[tuple[str, Place]]]:
         """By how arguments were passed: the method's names for them, in its order, and their places or names there."""
         return {}
 
-    def _binding(self, given: int, names: Sequence[str]) -> list[tuple[str, int | str]]:
+    def _binding(self, given: int, names: Sequence[str]) -> list[tuple[str, Place]]:
         """Return the names of that many positional arguments and of those passed by name, without ignored ones."""
         # Binding takes most of the time that making a call takes, and pipelines pass arguments alike at every step.
         key = (given, *names)
@@ -116,10 +118,7 @@ class Operation:
         return 1 if self.part.apart else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1)))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        named = {
-            name: args[place] if isinstance(place, int) else kwargs[place]
-            for name, place in self._binding(len(args), tuple(kwargs))
-        }
+        named = {name: _at(place, args, kwargs) for name, place in self._binding(len(args), tuple(kwargs))}
         # To almost all modules, an empty argument and an omitted one are the same; the others run apart.
         if self.part.apart:
             return named
@@ -188,6 +187,12 @@ class ModuleCall:
         if not self.part.casts or self.given_dtype is None:
             return output
         return pytree.tree_map(lambda leaf: _to(leaf, self.given_dtype), output)
+
+
+def _at(place: Place, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    if isinstance(place, int):
+        return args[place]
+    return kwargs[place] if isinstance(place, str) else tuple(args[each] for each in place)
 
 
 def _is_nothing(value: Any) -> bool:
