@@ -396,9 +396,7 @@ async def test_a_cancelled_record_stops_the_drawing_however_it_was_cancelled(
         other = RedisLedger(redis.url, timedelta(hours=1))
         await other.change(job.id, Job.cancelled)
         await other.close()
-        async with asyncio.timeout(60):
-            while engine.running:  # noqa: ASYNC110, since the engine tells nobody that it is idle
-                await asyncio.sleep(0.01)
+        await until(lambda: not engine.running)
 
 
 async def test_a_job_that_two_cancel_ends_once(desk: JobDesk) -> None:

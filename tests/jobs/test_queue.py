@@ -13,6 +13,7 @@ from docket import Worker
 from core.generation.request import Priority
 from jobs.job import Job
 from jobs.queue import MEMORY, JobQueue, QueueSettings
+from tests.support.engine.hosts import until
 
 LIMIT_S = 20
 
@@ -56,8 +57,7 @@ def asking() -> bool:
 
 
 async def nobody_asks() -> None:
-    while asking():  # noqa: ASYNC110, since docket tells nobody that a worker has ended
-        await asyncio.sleep(0.01)
+    await until(lambda: not asking())
 
 
 async def test_an_empty_queue_asks_for_nothing(queue: JobQueue) -> None:
@@ -78,8 +78,7 @@ async def test_a_worker_rests_between_jobs(queue: JobQueue, taken: Taken) -> Non
 async def test_a_webhook_due_later_keeps_its_worker_asking(queue: JobQueue, taken: Taken) -> None:
     one = job()
     await queue.add_webhook(one, 1, timedelta(seconds=0.6))
-    while not asking():  # noqa: ASYNC110, since docket tells nobody that a worker has begun
-        await asyncio.sleep(0.01)
+    await until(asking)
     assert taken.attempts.empty()
     assert await taken.attempts.get() == (one.id, 1)
     await nobody_asks()
