@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -42,14 +42,23 @@ IMAGES = 8
 REPEATS = 5
 NEVER = Policy(tolerance=0.0, longest_share=1.0, first_share=0.0, last_share=0.0)
 """A policy that measures every step, and predicts none."""
-IP_ADAPTER = ", IP-Adapter"
-"""Ends the name of a case whose images are generated after a reference."""
 DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
     "stable-diffusion-xl": lambda: sdxl_unet(True, 768, 1280),
     "flux": FluxTransformer2DModel,
     "wan": WanTransformer3DModel,
 }
-CASES = (*DENOISERS, f"stable-diffusion-xl{IP_ADAPTER}")
+
+
+class Case(NamedTuple):
+    family: str
+    referenced: bool = False
+    """Whether images are generated after a reference, by an IP-Adapter."""
+
+
+CASES: Mapping[str, Case] = {
+    **{family: Case(family) for family in DENOISERS},
+    "stable-diffusion-xl, IP-Adapter": Case("stable-diffusion-xl", referenced=True),
+}
 
 
 def add_ballast(model: LoadedModel, family: str) -> None:
@@ -59,37 +68,32 @@ def add_ballast(model: LoadedModel, family: str) -> None:
     model.components[model.family.denoiser].add_module("ballast", ballast)
 
 
-def asked(case: str, seed: int, step_cache: StepCache) -> GenerationRequest:
-    family = family_of(case)
-    task = next(iter(FAMILIES[family].pipelines))
-    others: dict[str, Any] = {"num_frames": TINY[family].num_frames, "fps": 16} if task.is_video else {}
-    if case != family:
+def asked(case: Case, seed: int, step_cache: StepCache) -> GenerationRequest:
+    tiny, task = TINY[case.family], next(iter(FAMILIES[case.family].pipelines))
+    others: dict[str, Any] = {"num_frames": tiny.num_frames, "fps": 16} if task.is_video else {}
+    if case.referenced:
         others |= {"reference_image": photo(seed=6, size_px=96)}
-    scheduler = TINY[family].scheduler
-    return request(task, seed=seed, num_inference_steps=STEPS, scheduler=scheduler, step_cache=step_cache, **others)
+    steps = {"num_inference_steps": STEPS, "scheduler": tiny.scheduler, "step_cache": step_cache}
+    return request(task, seed=seed, **steps, **others)
 
 
-def family_of(case: str) -> str:
-    return case.removesuffix(IP_ADAPTER)
-
-
-def measured(case: str) -> tuple[float, float, float]:
+def measured(case: Case) -> tuple[float, float, float]:
     """Return, from the best repeat without a step cache, the milliseconds outside passes for each denoiser call, and
     their share of all time; and from the best repeat with one, the milliseconds that it adds to each call.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.dict(POLICIES, {StepCache.QUALITY: NEVER}),
-        running(model := load_conditioned(family_of(case), Path(folder)), batch_tokens=2**20) as (engine, passes),
+        running(model := load_conditioned(case.family, Path(folder)), batch_tokens=2**20) as (engine, passes),
     ):
         # An IP-Adapter is loaded with the first request, by the layers that the denoiser has then.
         _draw(engine, passes, case, StepCache.OFF)
-        add_ballast(model, family_of(case))
+        add_ballast(model, case.family)
         plain = min(_repeat(engine, passes, case) for _ in range(REPEATS))
         return *plain, min(_decisions_ms(engine, passes, case) for _ in range(REPEATS))
 
 
-def _repeat(engine: Engine, passes: Recorder, case: str) -> tuple[float, float]:
+def _repeat(engine: Engine, passes: Recorder, case: Case) -> tuple[float, float]:
     started = time.perf_counter()
     calls = _draw(engine, passes, case, StepCache.OFF)
     took = time.perf_counter() - started
@@ -97,13 +101,13 @@ def _repeat(engine: Engine, passes: Recorder, case: str) -> tuple[float, float]:
     return 1000 * outside / calls, outside / took
 
 
-def _decisions_ms(engine: Engine, passes: Recorder, case: str) -> float:
+def _decisions_ms(engine: Engine, passes: Recorder, case: Case) -> float:
     with _timed_decisions() as spent_s:
         calls = _draw(engine, passes, case, StepCache.QUALITY)
     return 1000 * sum(spent_s) / calls
 
 
-def _draw(engine: Engine, passes: Recorder, case: str, step_cache: StepCache) -> int:
+def _draw(engine: Engine, passes: Recorder, case: Case, step_cache: StepCache) -> int:
     """Generate all images; return the number of their denoiser calls."""
     passes.passes.clear()
     asyncio.run(draw_together(engine, [asked(case, seed, step_cache) for seed in range(IMAGES)]))
@@ -132,7 +136,7 @@ def _timed_decisions() -> Iterator[list[float]]:
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or CASES:
-        outside_ms, share, decisions_ms = measured(name)
+        outside_ms, share, decisions_ms = measured(CASES[name])
         print(
             f"{name:32} {outside_ms:6.2f} ms outside passes for each image and step, {share:4.0%} of all time; "
             f"a step cache adds {decisions_ms:.3f} ms",

@@ -26,15 +26,13 @@ from tests.support.engine.loras import ATTENTION, random_lora
 
 NUMBER = 8
 RANK = 16
-REPEATS = {"miniature": 40, "SDXL's width": 8}
 
 
 def main() -> None:
     torch.set_grad_enabled(False)
     pipeline = next(iter(load(full_catalogue(None).get("miniature"), "cpu").pipelines.values()))
-    for name, repeats in REPEATS.items():
-        if name != "miniature":
-            pipeline.unet = wide_unet()
+    for name, unet, repeats in (("miniature", pipeline.unet, 40), ("SDXL's width", wide_unet(), 8)):
+        pipeline.unet = unet
         times = measured(pipeline, repeats)
         for loras, taken in times.items():
             ratio = median(taken) / median(times["none"])
