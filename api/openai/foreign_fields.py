@@ -75,7 +75,7 @@ def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _joined(fields: Mapping[str, Any], extension: str) -> Mapping[str, Any]:
     if not isinstance(fields[extension], Mapping):
         raise InvalidRequest(extension, "must be an object")
-    inner = {name: value for name, value in fields[extension].items() if value is not None}
+    inner = _given(fields[extension])
     others = {name: value for name, value in fields.items() if name != extension}
     for name, value in inner.items():
         if others.get(name) not in (None, value):

@@ -51,7 +51,8 @@ async def _admit(gateway: Gateway, body: VideoBody, background: bool) -> Generat
     with fields_named(names):
         request = await gateway.admit(_draft(form, entry, task), background=background)
     hints = (stand_in_hint(gateway.catalogue, form.model, entry), *body.hints, *_repeated(form))
-    own = (renamed(hint, named_through(names, body.names)) for hint in request.hints)
+    names = named_through(names, body.names)
+    own = (renamed(hint, names) for hint in request.hints)
     return request.model_copy(update={"hints": (*filter(None, hints), *own)})
 
 
