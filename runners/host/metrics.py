@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from models.catalogue.families import CallStage
@@ -74,17 +76,20 @@ class MetricsObserver(EngineObserver):
         # Looked up once, and not by the engine's thread at each pass.
         self._work = {work: WORK_SECONDS.labels(**of, work=work) for work in (*_WORK.values(), COPY, WAIT)}
         self._gap = PASS_GAP_SECONDS.labels(**of)
+        self._step = STEP_SECONDS.labels(**of)
+        self._size_of = cache(lambda component: BATCH_SIZE.labels(**of, part=component))
+        self._fill_of = cache(lambda component: PASS_FILL.labels(**of, part=component))
 
     def on_pass(self, forward: Pass) -> None:
-        BATCH_SIZE.labels(**self._of, part=forward.part.component).observe(forward.calls)
-        PASS_FILL.labels(**self._of, part=forward.part.component).observe(forward.tokens / forward.budget_tokens)
+        self._size_of(forward.part.component).observe(forward.calls)
+        self._fill_of(forward.part.component).observe(forward.tokens / forward.budget_tokens)
         self._work[_WORK[forward.part.stage]].inc(forward.seconds)
         if forward.idle_s is not None:
             # Devices' clocks are imprecise, so an idle time may come out below zero.
             self._gap.observe(max(0.0, forward.idle_s))
             self._work[WAIT].inc(max(0.0, forward.idle_s))
         if forward.part.stage is CallStage.DENOISE:
-            STEP_SECONDS.labels(**self._of).observe(forward.seconds)
+            self._step.observe(forward.seconds)
 
     def on_failed_pass(self, failed: FailedPass) -> None:
         FAILED_PASSES.labels(**self._of, cause=failed.cause).inc()

@@ -7,8 +7,8 @@ their own: see `Adapter.mixes`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, count
 from pathlib import Path
 
@@ -83,15 +83,10 @@ class LoraSets:
             return NONE
         return module.adapter({self._resident[each.name]: each.scale * self._used[each.name].scale for each in loras})
 
-    @contextmanager
-    def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> Iterator[None]:
+    def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> AbstractContextManager[None]:
         """Run `module`, which is this component or shares its weights, with one adapter per sample in the block."""
         hooks = self._modules.get(component)
-        if hooks is None or not self._resident:
-            yield
-            return
-        with hooks.under(module, adapters):
-            yield
+        return nullcontext() if hooks is None or not self._resident else hooks.under(module, adapters)
 
     def close(self) -> None:
         """Restore the modules' state before the first LoRA."""

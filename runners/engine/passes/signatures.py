@@ -48,9 +48,9 @@ def content_digest(arguments: Mapping[str, Any]) -> bytes:
 
 def tensor_digest(tensor: torch.Tensor) -> bytes:
     """Digest the values of a tensor that will not change; synchronises with its device the first time."""
-    if tensor not in _digests:
-        _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
-    digest: bytes = _digests[tensor]
+    digest: bytes | None = _digests.get(tensor)
+    if digest is None:
+        digest = _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
     return digest
 
 
