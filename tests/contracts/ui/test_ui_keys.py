@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -103,6 +104,15 @@ def test_the_cookie_is_no_key_elsewhere(page: Page) -> None:
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Your key")).to_be_visible()
     assert page.context.cookies() == []
+
+
+def test_the_page_sleeps_while_nobody_uses_it(page: Page, server: Replica) -> None:
+    open_as(page, ALICE)
+    (process,) = page_processes(server)
+    wakings = process.num_ctx_switches().voluntary
+    time.sleep(1)
+    # Gradio asks its queue 1,100 times a second, unless it is told otherwise.
+    assert process.num_ctx_switches().voluntary - wakings < 200
 
 
 def test_two_who_draw_at_once_see_nothing_of_each_other(page: Page, other_page: Page, server: Replica) -> None:
