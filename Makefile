@@ -12,9 +12,8 @@ IN ?= $(HOME)/.cache/jubako-pictures
 
 # Processes that run tests; each of them may start servers, which take a GB or two.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
-# Dozens of processes import the same modules; compiled ones are there sooner.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore::ResourceWarning -m pytest
-RELIABILITY := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.reliability
+PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
+RELIABILITY := OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.reliability
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export BENTOML_DO_NOT_TRACK := True
@@ -22,6 +21,9 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Its warnings at each start about unused image processors would hide what matters.
 export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Modules are compiled when they are first imported: compiling all of them takes as long as installing them.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-reference benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
@@ -132,22 +134,24 @@ clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# With a recent pip, since the one that comes with Python 3.11 takes half as long again.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade 'pip>=26'
 
 # One stamp per set of dependencies: pip runs again only when a declaration or the lock is newer.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV): a minute or two, and the download of 1 GB where it is the first"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(PIP) --constraint constraints.txt --editable .
 	@touch $@
 
 # The page's packages stand apart, since Gradio wants an older Pillow; what they share with the service is there already.
 $(VENV)/.ui: constraints-ui.txt | $(VENV)/.serve
-	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/jubako-ui --requirement constraints-ui.txt
+	$(PIP) --no-deps --upgrade --target $(VENV)/jubako-ui --requirement constraints-ui.txt
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt constraints-upscale.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev,bench]'
+	$(PIP) --constraint constraints-dev.txt --editable '.[dev,bench]'
 	# The extra `upscale` as its tests need it, without the torchvision that would have to match torch.
-	$(BIN)/pip install --quiet --no-deps --requirement constraints-upscale.txt
+	$(PIP) --no-deps --requirement constraints-upscale.txt
 	@touch $@ $(VENV)/.serve
