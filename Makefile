@@ -10,8 +10,9 @@ VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 # Environments of other people's programs, of which pictures are taken.
 IN ?= $(HOME)/.cache/jubako-pictures
 
-# Processes that run tests; each of them may start servers, which take a GB or two.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# Processes that run tests; each of them may start servers, which take a GB or two. One more than there are cores, since
+# tests of servers wait for a quarter of their time.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
 RELIABILITY := OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.reliability
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -26,7 +27,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-reference benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
+.PHONY: help serve test test-needs test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-reference benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,14 +36,16 @@ serve: $(VENV)/.serve $(VENV)/.ui ## Serve the embedded model on PORT (3000) of 
 	@echo "The page will be at http://localhost:$(PORT)/ui, the API at http://localhost:$(PORT)"
 	$(BIN)/bentoml serve service:Jubako --host $(HOST) --port $(PORT)
 
-test: $(VENV)/.dev $(VENV)/.ui ## Run all tests but the image's (ARGS="-k name" to choose)
+test: test-needs ## Run all tests but the image's (ARGS="-k name" to choose)
+	$(PYTEST) $(PARALLEL) $(ARGS)
+
+test-needs: $(VENV)/.dev $(VENV)/.ui
 	@tools/need-redis
 	@tools/need-prometheus
 	@tools/need-iproute2
 	@tools/need-nginx
 	@tools/need-chromium
 	@tools/need-clients
-	$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests without servers and network, in less than a minute
 	$(PYTEST) $(PARALLEL) tests/unit $(ARGS)

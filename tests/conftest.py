@@ -5,6 +5,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+import httpx
+import httpx._transports.default as http_transports
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -13,6 +15,9 @@ from xdist.scheduler import LoadFileScheduling
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A developer's own settings are not those that tests expect.
 os.environ["JUBAKO_ENV_FILE"] = os.devnull
+
+# Each client of httpx would read all certificates, which takes 47 ms.
+http_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 SHARED_SERVERS = {
     "openai_server: Replica": "openai_server",
