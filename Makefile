@@ -10,9 +10,9 @@ VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 # Environments of other people's programs, of which pictures are taken.
 IN ?= $(HOME)/.cache/jubako-pictures
 
-# Processes that run tests; each of them may start servers, which take a GB or two. One more than there are cores, since
-# tests of servers wait for a quarter of their time.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
+# Processes that run tests; each of them may start servers, which take a GB or two. One more than there are cores, at
+# most four, since tests of servers wait for a quarter of their time.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4)))
 PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
 RELIABILITY := OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.reliability
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -22,7 +22,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Its warnings at each start about unused image processors would hide what matters.
 export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Modules are compiled when they are first imported: compiling all of them takes as long as installing them.
+# Modules are compiled when they are first imported, which the environment must not forbid: compiling all of them takes
+# nearly as long as installing them.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -137,10 +138,10 @@ clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# With a recent pip, since the one that comes with Python 3.11 takes half as long again.
+# With a recent pip where there is one: the one that comes with Python 3.11 takes half as long again.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade 'pip>=26'
+	-$(PIP) --upgrade 'pip>=26'
 
 # One stamp per set of dependencies: pip runs again only when a declaration or the lock is newer.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A developer's own settings are not those that tests expect.
 os.environ["JUBAKO_ENV_FILE"] = os.devnull
 
-# Each client of httpx would read all certificates, which takes 47 ms.
+# Each client of httpx that the product makes would read all certificates, which takes 47 ms.
 http_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 SHARED_SERVERS = {

@@ -220,6 +220,17 @@ def test_what_has_no_numbers_is_finite() -> None:
     assert finite_samples(PADDED, (torch.zeros(2, 0, 3), torch.tensor([[torch.inf], [0]])), 2).tolist() == [False, True]
 
 
+def test_large_numbers_in_half_precision_are_finite() -> None:
+    assert finite_samples(PADDED, (torch.full((2, 4), 60_000.0, dtype=torch.half),), 2).tolist() == [True, True]
+
+
+def test_tuples_of_tensors_are_judged_and_split_as_a_whole() -> None:
+    guided, plain = calls(PADDED, *({"x": latents(count), "text": torch.zeros(count, 4, 3)} for count in (2, 1)))
+    output = (torch.tensor([[torch.inf, -torch.inf], [0, 0], [0, 0]]), torch.arange(3), torch.tensor([0, 0, torch.nan]))
+    assert finite_samples(PADDED, output, 3).tolist() == [False, True, False]
+    assert [tuple(map(len, own)) for own in split(output, [guided, plain])] == [(2, 2, 2), (1, 1, 1)]
+
+
 def test_entries_of_lists_are_judged_one_by_one() -> None:
     output = [torch.zeros(4), torch.full((2, 2), torch.inf), torch.zeros(3)]
     assert finite_samples(LISTS, (output,), 3).tolist() == [True, False, True]

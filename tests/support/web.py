@@ -1,6 +1,5 @@
-"""HTTP without TLS: httpx otherwise reads all certificates for each client, even for each `httpx.get`, in 50 ms of CPU.
-
-Tests that poll, or that make a client each, would spend most of their time on that.
+"""HTTP without TLS, also for `tools/`, which have no conftest. httpx otherwise reads all certificates for each client,
+even for each `httpx.get`, in 50 ms of CPU; what polls would spend most of its time on that.
 """
 
 from __future__ import annotations

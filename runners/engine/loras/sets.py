@@ -84,7 +84,9 @@ class LoraSets:
         return module.adapter({self._resident[each.name]: each.scale * self._used[each.name].scale for each in loras})
 
     def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> AbstractContextManager[None]:
-        """Run `module`, which is this component or shares its weights, with one adapter per sample in the block."""
+        """Return a context in which `module`, which is this component or shares its weights, runs with one adapter per
+        sample.
+        """
         hooks = self._modules.get(component)
         return nullcontext() if hooks is None or not self._resident else hooks.under(module, adapters)
 

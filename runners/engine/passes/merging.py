@@ -145,7 +145,9 @@ def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
 
 
 def _is_tuple_of_tensors(output: Any) -> bool:
-    """Whether it is what most modules return, for which pytree takes longer than the work itself."""
+    """Whether it is a plain tuple of tensors, as most modules return; pytree takes longer to flatten one than what
+    follows.
+    """
     return type(output) is tuple and len(output) > 0 and all(isinstance(leaf, torch.Tensor) for leaf in output)
 
 
@@ -184,9 +186,9 @@ def _finite(leaf: Any, samples: int) -> torch.Tensor | None:
     if isinstance(leaf, list):
         return torch.stack([torch.isfinite(entry).all() for entry in leaf])
     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
-        # By the sum, which is NaN or infinite if any value is; finite values would have to be near 1e34 to overflow it.
-        # `isfinite` of each value takes ten to a hundred times as long on a CPU, the largest value two to seven times,
-        # and flattening channels-last tensors copies them.
+        # By the sum, which is NaN or infinite if any value is; finite values would have to be above 1e29 on average to
+        # overflow it. `isfinite` of each value takes ten to a hundred times as long on a CPU, finding the largest one
+        # up to seven times, and flattening channels-last tensors copies them.
         rows = leaf if leaf.ndim > 1 and len(leaf) == samples else leaf.reshape(samples, -1)
         return rows.sum(dim=tuple(range(1, rows.ndim)), dtype=torch.float32).isfinite()
     return None
