@@ -53,6 +53,7 @@ test-fast: $(VENV)/.dev ## Run the tests without servers and network, in less th
 
 test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
 	@tools/need-buildah
+	@tools/need-chromium
 	$(PYTEST) -m image --timeout 1500 -o faulthandler_timeout=1500 $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, floors, types, known vulnerabilities: the gate
