@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
@@ -220,8 +221,11 @@ def test_what_has_no_numbers_is_finite() -> None:
     assert finite_samples(PADDED, (torch.zeros(2, 0, 3), torch.tensor([[torch.inf], [0]])), 2).tolist() == [False, True]
 
 
-def test_large_numbers_in_half_precision_are_finite() -> None:
-    assert finite_samples(PADDED, (torch.full((2, 4), 60_000.0, dtype=torch.half),), 2).tolist() == [True, True]
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.float32, torch.float64])
+def test_the_largest_numbers_are_finite(dtype: torch.dtype) -> None:
+    """As in additive masks, whose sum is infinite."""
+    output = torch.full((2, 4), torch.finfo(dtype).min, dtype=dtype)
+    assert finite_samples(PADDED, (output,), 2).tolist() == [True, True]
 
 
 def test_tuples_of_tensors_are_judged_and_split_as_a_whole() -> None:
